@@ -1,0 +1,1 @@
+"""Active-learning experiments: rounds driven, recorded, resumed."""

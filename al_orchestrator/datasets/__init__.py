@@ -1,0 +1,1 @@
+"""Readers of sources, each into a manifest and a packed image file."""

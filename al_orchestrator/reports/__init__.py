@@ -1,0 +1,1 @@
+"""Learning curves, statistics and tables of finished and unfinished runs."""

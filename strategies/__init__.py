@@ -1,0 +1,1 @@
+"""Which samples next: query strategies over arrays."""

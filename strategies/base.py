@@ -1,0 +1,177 @@
+"""The contract of a query strategy: arrays in, ids out.
+
+Legend of axes, used in names and comments throughout this room:
+``N`` candidates, ``M`` labelled samples, ``B`` batch, ``C`` classes, ``D`` embedding width, ``K``
+posterior draws.
+
+A strategy is told what the learner thinks of the unlabelled pool (`Candidates`) and answers with
+the ids to label next (`Selection`). It is a frozen pydantic model: its fields *are* its
+configuration, and ``strategy: {name: badge}`` in YAML is the object itself.
+
+What every strategy promises, and `tests/strategies/test_contract.py` checks for each member of
+`strategies.AnyStrategy`:
+
+* **Ids, not positions.** Rows are keyed by stable ids. Positions never leave
+  `QueryStrategy.choose`.
+* **Canonical order.** Rows are put in ascending id order before any arithmetic, so permuting the
+  pool changes nothing, not even for random strategies.
+* **Declared inputs.** `QueryStrategy.needs` names the arrays the strategy reads; nothing else is
+  computed.
+* **Pure.** Equal candidates, batch size and rng state select equally. Inputs are never modified;
+  there is no I/O and no global random state.
+* **Portable ties.** Equal scores are ordered by id, whatever the machine's vector instructions are.
+* **Exactly B.** The ids are distinct, unlabelled, and as many as asked for. ``B = 0`` selects
+  nothing, ``B = N`` everything; ``B > N`` is refused, since clipping the last batch is the
+  caller's decision.
+* **No NaN in, no NaN out.** A non-finite input is refused and its first ids are named. ``-inf``
+  is legal in log-probabilities: it is the logarithm of a class ruled out.
+* **Blocks, threads and shards change nothing.** Row work runs over a fixed block grid and sums
+  are reduced in block order.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+Ids = npt.NDArray[np.str_] | npt.NDArray[np.int64]
+
+Signal = Literal[
+    "log_probs",
+    "embeddings",
+    "mc_log_probs",
+    "labelled_embeddings",
+    "labelled_labels",
+    "head",
+]
+"""An array a strategy may ask for; the words a trainer's `predict` understands."""
+
+
+class StrategyError(ValueError):
+    """A strategy was given something it cannot select from."""
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """The last linear layer of the learner: logits = embeddings @ weight.T + bias."""
+
+    weight: Floats  # (C, D)
+    bias: Floats  # (C,)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The unlabelled pool as one round sees it: ids and the arrays aligned with them.
+
+    Everything is checked here, once; strategies and kernels trust it. Arrays may be memory-mapped.
+
+    Raises:
+        StrategyError: Ids repeat or overlap with the labelled ones, shapes disagree, a value is not
+            finite, or a row of log-probabilities does not sum to one within 1e-3.
+    """
+
+    ids: Ids  # (N,) unique
+    log_probs: Floats | None = None  # (N, C), natural logarithm
+    embeddings: Floats | None = None  # (N, D), evaluation transform, evaluation mode
+    mc_log_probs: Floats | None = None  # (N, K, C), draw k uses the same mask for all items
+    labelled_ids: Ids | None = None  # (M,)
+    labelled_embeddings: Floats | None = None  # (M, D)
+    labelled_labels: Rows | None = None  # (M,) in [0, C)
+    head: Head | None = None
+
+    def __post_init__(self) -> None:
+        from strategies.checks import check_candidates
+
+        check_candidates(self)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def given(self) -> frozenset[str]:
+        """Names of the signals that are present."""
+        return frozenset(f.name for f in fields(self) if getattr(self, f.name) is not None)
+
+    def take(self, rows: Rows) -> Candidates:
+        """The candidates at these rows, in this order; what belongs to the labelled set stays."""
+        aligned = ("log_probs", "embeddings", "mc_log_probs")
+        present = {name: getattr(self, name) for name in aligned}
+        return replace(
+            self,
+            ids=self.ids[rows],
+            **{name: array[rows] for name, array in present.items() if array is not None},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """The query batch, in the order of acquisition."""
+
+    ids: Ids  # (B,) distinct
+    scores: Doubles  # (B,) the value each had when it was picked; its meaning is the strategy's
+    notes: Mapping[str, object] = field(default_factory=dict)  # small, JSON-able diagnostics
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Picks:
+    """What `QueryStrategy.choose` answers: rows of the canonical candidates, in order."""
+
+    rows: Rows  # (B,)
+    scores: Doubles  # (B,)
+    notes: Mapping[str, object] = field(default_factory=dict)
+
+
+class QueryStrategy(BaseModel, ABC):
+    """Chooses which samples to label next.
+
+    To write one, subclass, give it a `name` field with a literal default, declare `needs`, and
+    implement `choose`; then add the class to the union in ``strategies/__init__.py``. The class
+    docstring is what ``alo strategies show NAME`` prints: first line the idea, then the
+    reference, then what differs from it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    needs: ClassVar[frozenset[Signal]] = frozenset()
+    """Signals the strategy reads. The controller computes these and nothing else."""
+
+    name: str
+
+    def select(
+        self, candidates: Candidates, batch_size: int, rng: np.random.Generator
+    ) -> Selection:
+        """Returns the ids to label next, in order of acquisition.
+
+        Args:
+            candidates: The unlabelled pool with at least the signals in `needs`.
+            batch_size: B, between 0 and N.
+            rng: The round's own generator. Equal states select equally.
+
+        Raises:
+            StrategyError: A needed signal is missing, or B is not between 0 and N.
+        """
+        from strategies.checks import check_picks, check_request, in_canonical_order
+
+        check_request(self, candidates, batch_size)
+        ordered = in_canonical_order(candidates)
+        if batch_size == 0:
+            return Selection(ids=ordered.ids[:0], scores=np.empty(0))
+        picks = self.choose(ordered, batch_size, rng)
+        check_picks(self.name, picks, num_candidates=len(ordered), batch_size=batch_size)
+        return Selection(ids=ordered.ids[picks.rows], scores=picks.scores, notes=picks.notes)
+
+    @abstractmethod
+    def choose(self, candidates: Candidates, batch_size: int, rng: np.random.Generator) -> Picks:
+        """Returns B rows of `candidates`, which are in ascending id order; 1 <= B <= N."""

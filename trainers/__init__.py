@@ -1,0 +1,1 @@
+"""How to learn: trainers over packed images."""

@@ -1,0 +1,177 @@
+"""The contract of a trainer: a task in, a checkpoint and arrays out.
+
+Legend of axes: ``N`` rows asked for, ``M`` labelled, ``C`` classes, ``D`` embedding width, ``K``
+posterior draws, ``H, W`` image, ``Ch`` image channels.
+
+A trainer is a frozen pydantic model (its fields are its YAML) that is cheap to import; torch is
+loaded only inside `Trainer.fit` and `Trainer.predict`, which run on a worker: in this process, in
+a Ray actor on this machine, or on another node. So a task holds only numbers, small arrays and
+paths, and a trainer knows neither the ledger, nor Ray, nor MLflow.
+
+What every trainer promises, and `tests/trainers/test_contract.py` checks for each member of
+`trainers.AnyTrainer`:
+
+* **The task is everything.** Equal tasks give equal weights on the same CPU, bit for bit; all
+  randomness comes from `TrainTask.seed`, and no global generator is read or left changed.
+* **It writes only below `out_dir`**, and each file appears whole: temporary name, fsync,
+  `os.replace`.
+* **It goes on where it was killed.** After each epoch a checkpoint (model, optimiser, schedule,
+  history) is left in `out_dir`. A task with `resume_from` continues from the last whole one, and
+  on a CPU ends in the same weights as a fit that was never disturbed.
+* **Weights start as the policy says.** `TrainReport.initial_digest` is the digest of the weights
+  before the first step; `encoder_digest` that of the encoder among them.
+* **The test set decides nothing.** It is evaluated after the last epoch and at the best
+  validation epoch; which epoch is best is read from the validation set alone.
+* **Scoring changes nothing.** `predict` runs in evaluation mode with the evaluation transform,
+  and the state dict is bit-equal afterwards. Only dropout modules are random in posterior draws.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+Rows = npt.NDArray[np.int64]
+
+Output = Literal["log_probs", "embeddings", "mc_log_probs", "head"]
+"""What `predict` can compute of a checkpoint."""
+
+WeightPolicy = Literal["from_pretrained", "from_scratch", "warm_start"]
+"""What the weights are at the start of a round.
+
+`from_pretrained`: the encoder's stored weights and a fresh head. `from_scratch`: everything drawn
+anew from the round's seed. `warm_start`: the last round's checkpoint (round 0: as
+`from_pretrained` where an encoder is given, else as `from_scratch`).
+"""
+
+
+class TrainingError(RuntimeError):
+    """A fit or a prediction cannot be carried out as asked; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """A packed image file and how its values are normalised."""
+
+    path: Path  # .npy, (rows, H, W, Ch) uint8, opened as a memory map and never written
+    mean: tuple[float, ...]  # per channel, of values scaled to [0, 1]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Rows of the packed image file with their classes."""
+
+    rows: Rows  # (M,)
+    labels: Rows  # (M,) in [0, C)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainTask:
+    """Everything one fit needs, on any machine, twice."""
+
+    images: Images
+    num_classes: int
+    labelled: Examples
+    validation: Examples  # may be empty
+    test: Examples  # may be empty
+    seed: int  # in [0, 2**63), derived for (experiment seed, round, purpose)
+    out_dir: Path  # this attempt's own folder; exists
+    cache_dir: (
+        Path  # shared between rounds, for what depends on the encoder alone; content-addressed
+    )
+    device: str  # "cpu", "cuda", "cuda:0"
+    previous: Path | None = None  # last round's checkpoint, for `warm_start`
+    resume_from: Path | None = None  # an earlier attempt's folder
+
+
+@dataclass(frozen=True, eq=False)
+class TrainReport:
+    """What a fit left behind."""
+
+    checkpoint: Path  # the state after the last epoch, what the pool is scored with
+    checkpoint_digest: str  # sha256 of the weights, see `trainers.deep.checkpoints`
+    initial_digest: str  # of all weights before the first step
+    encoder_digest: str  # of the encoder's weights before the first step
+    metrics: Mapping[
+        str, float
+    ]  # "test/accuracy", "validation/nll", "best/test/accuracy", "train/loss", …
+    confusion: npt.NDArray[
+        np.int64
+    ]  # (C, C) of the test set, rows true classes, after the last epoch
+    epochs: int
+    steps: int
+    stop_reason: str
+    seconds: Mapping[str, float]  # wall time: "fit", "evaluate"
+    notes: Mapping[str, str] = field(
+        default_factory=dict
+    )  # "precision", "device", … recorded, never read
+
+
+@dataclass(frozen=True, eq=False)
+class PredictTask:
+    """Everything one scoring of the pool needs."""
+
+    images: Images
+    num_classes: int
+    rows: Rows  # (N,)
+    outputs: frozenset[Output]
+    checkpoint: Path
+    seed: int  # for posterior draws
+    out_dir: Path
+    cache_dir: Path
+    device: str
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Files of one scoring, aligned with `PredictTask.rows`.
+
+    `log_probs` (N, C) float32, `embeddings` (N, D) float32, `mc_log_probs` (N, K, C) float32 are
+    `.npy` files; `head` is an `.npz` with `weight` (C, D) and `bias` (C,).
+    """
+
+    files: Mapping[Output, Path]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+class Trainer(BaseModel, ABC):
+    """Fits a learner on the labelled set and predicts with what it left behind."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    name: str
+    weights: WeightPolicy
+
+    @abstractmethod
+    def fit(self, task: TrainTask) -> TrainReport:
+        """Trains on `task.labelled`, evaluates, and leaves a checkpoint.
+
+        Raises:
+            TrainingError: Weights do not fit the network, the loss is not finite, or a class is
+                out of range.
+        """
+
+    @abstractmethod
+    def predict(self, task: PredictTask) -> Predictions:
+        """Computes `task.outputs` for `task.rows` with `task.checkpoint`."""
+
+    @abstractmethod
+    def check(self, *, image_shape: tuple[int, int, int], num_classes: int) -> None:
+        """Refuses what cannot work before anything is created: an unfit encoder file, a wrong size.
+
+        May load torch. `image_shape` is (H, W, Ch).
+
+        Raises:
+            TrainingError: With the reason and the way out.
+        """
