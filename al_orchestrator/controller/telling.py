@@ -1,0 +1,67 @@
+"""What the mirror is told of a run, as messages committed with what they tell of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from al_orchestrator.controller.rooms import Rooms
+from al_orchestrator.pool import Entry
+from al_orchestrator.rounds import Round
+
+
+def introduction(rooms: Rooms) -> dict[str, Any]:
+    config, manifest = rooms.config, rooms.data.manifest
+    flat = _flatten(config.model_dump(mode="json"))
+    sets = {
+        "pool": rooms.splits.pool,
+        "validation": rooms.splits.validation,
+        "test": rooms.splits.test,
+    }
+    return {
+        "params": flat,
+        "tags": {
+            "alo.strategy": config.strategy.name,
+            "alo.trainer": config.trainer.name,
+            "alo.dataset": config.dataset.name,
+            "alo.seed": str(config.seed),
+            "alo.dataset_fingerprint": manifest.fingerprint,
+        },
+        "datasets": [
+            {
+                "name": f"{config.dataset.name}-{context}",
+                "digest": manifest.fingerprint[:32],
+                "context": context,
+                "rows": len(ids),
+            }
+            for context, ids in sets.items()
+            if len(ids)
+        ],
+    }
+
+
+def tell_metrics(entry: Entry, current: Round, metrics: Mapping[str, float]) -> None:
+    counted = {"round": float(current.number), "label/labelled": float(current.labelled)}
+    entry.tell("metrics", {"step": current.labelled, "metrics": {**metrics, **counted}})
+
+
+def tell_round(rooms: Rooms, entry: Entry, current: Round) -> None:
+    """Timings, class counts of the batch, and the artifacts of a round that closes."""
+    times = {f"time/{stage}_s": seconds for stage, seconds in current.seconds.items()}
+    classes = rooms.data.manifest.classes
+    labels = [sample.label for sample in rooms.pool.acquired(current.number + 1)]
+    batch = {f"label/batch/{name}": float(labels.count(c)) for c, name in enumerate(classes)}
+    entry.tell("metrics", {"step": current.labelled, "metrics": {**times, **(batch if labels else {})}})
+    report = rooms.run.relative(rooms.run.report(current.number))
+    folder = {"folder": report, "to": f"round-{current.number:03d}", "round": current.number}
+    entry.tell("artifacts", folder)
+
+
+def _flatten(value: Any, path: str = "") -> dict[str, str]:
+    if isinstance(value, Mapping):
+        return {
+            leaf: text
+            for key, below in value.items()
+            for leaf, text in _flatten(below, f"{path}.{key}" if path else str(key)).items()
+        }
+    return {path: "" if value is None else str(value)}

@@ -1,0 +1,88 @@
+"""Attempts at a stage of a round, each on a worker and in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from al_orchestrator.controller.rooms import Rooms
+from al_orchestrator.errors import JobFailed, WorkerLost
+from al_orchestrator.executors.base import Job
+from al_orchestrator.pool import Outcome, StageName
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_POLL_S = 0.25
+
+
+class Workers:
+    """Runs stages on workers, and counts the attempts."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    def run(
+        self,
+        number: int,
+        stage: StageName,
+        function: Callable[[Any], T],
+        task_of: Callable[[Path, Path | None], object],
+    ) -> T:
+        """Runs a stage on a worker; a lost worker is replaced, and its work goes on elsewhere."""
+        for left in range(self._rooms.config.retries, -1, -1):
+            folder, earlier = self._start_attempt(number, stage)
+            self._rooms.watcher.began(number, stage)
+            try:
+                log = folder / "worker.log"
+                job = self._rooms.executor().submit(function, task_of(folder, earlier), log=log)
+                return self._wait(job, folder)
+            except WorkerLost as error:
+                self._end_attempt(number, stage, error)
+                if not left:
+                    raise
+                logger.warning("round %d: %s; %s is tried again", number, error.what, stage)
+            except JobFailed as error:
+                self._end_attempt(number, stage, error)
+                raise
+            finally:
+                self._rooms.watcher.ended()
+        raise AssertionError("the last attempt returned or raised")
+
+    def _start_attempt(self, number: int, stage: StageName) -> tuple[Path, Path | None]:
+        earlier = self._rooms.pool.attempts(number, stage)
+        attempt = earlier[-1] + 1 if earlier else 1
+        folder = self._rooms.run.attempt(number, stage, attempt)
+        with self._rooms.pool.commit() as entry:
+            entry.start_attempt(number, stage, attempt)
+        folder.mkdir(parents=True, exist_ok=True)
+        before = [self._rooms.run.attempt(number, stage, n) for n in earlier]
+        return folder, next((f for f in reversed(before) if f.exists()), None)
+
+    def _end_attempt(self, number: int, stage: StageName, error: JobFailed) -> None:
+        outcome: Outcome = "lost" if isinstance(error, WorkerLost) else "failed"
+        with self._rooms.pool.commit() as entry:
+            entry.end_attempt(number, stage, outcome, str(error))
+
+    def _wait(self, job: Job[T], folder: Path) -> T:
+        try:
+            while True:
+                try:
+                    return job.result(timeout_s=_POLL_S)
+                except TimeoutError:
+                    self._report_progress(folder / "metrics.jsonl")
+        except BaseException:
+            job.cancel()
+            raise
+
+    def _report_progress(self, path: Path) -> None:
+        """Epochs done, from the curve the trainer appends to."""
+        try:
+            last = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])
+        except (OSError, IndexError, ValueError):  # not there yet, or half a line
+            return
+        note = f"loss {last['loss']:.3f}"
+        self._rooms.watcher.progressed(last["epoch"], last["total_epochs"], note)

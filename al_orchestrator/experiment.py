@@ -1,0 +1,281 @@
+"""The public handle of one experiment: opening creates it, or goes on with it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import platform
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Literal, Self
+
+from al_orchestrator.config import (
+    ExperimentConfig,
+    differences,
+    dump_config,
+    identity_digest,
+    load_config,
+)
+from al_orchestrator.controller import Blind, Controller, Rooms, Step, Watcher
+from al_orchestrator.datasets import PackedDataset, pack
+from al_orchestrator.errors import ConfigError, RunMismatch
+from al_orchestrator.executors import Executor, open_executor
+from al_orchestrator.files import write_text
+from al_orchestrator.mirror import Mirror
+from al_orchestrator.pool import Pool, Provenance
+from al_orchestrator.round_report import render_round
+from al_orchestrator.rounds import Round, RoundState
+from al_orchestrator.run_dir import RunDir, Workspace
+from al_orchestrator.splits import Splits, split
+from al_orchestrator.tracking.base import RunIdentity
+from trainers.base import TrainingError
+
+logger = logging.getLogger(__name__)
+
+_LAST_FLUSH_S = 30.0
+_PREDECESSOR_S = 3.0  # workers of a killed controller let go of its lock within about two seconds
+
+
+class Experiment:
+    """One experiment in its run folder, driven by this process.
+
+    ::
+
+        with Experiment.open(config, root="runs") as experiment:
+            for done in experiment.rounds():
+                print(done.number, done.labelled, done.metrics["test/accuracy"])
+    """
+
+    def __init__(self, stack: ExitStack, rooms: Rooms, mirror: Mirror) -> None:
+        self._stack = stack
+        self._rooms = rooms
+        self._mirror = mirror
+        self._controller = Controller(rooms)
+        self._unsent = 0
+        self.waiting_for = 0  # labels that only somebody else can give
+
+    @classmethod
+    def open(
+        cls, config: ExperimentConfig, root: str | Path = "runs", *, watcher: Watcher | None = None
+    ) -> Self:
+        """Creates the run folder of an experiment, or goes on with the one that is there.
+
+        Everything is checked before anything of the run is created. The folder stays locked until
+        `close`.
+
+        Raises:
+            ConfigError: The data, the budget or the encoder do not fit, or the folder holds
+                another experiment.
+            RunInUse: Another process drives the run.
+            NewerLedger: A newer program wrote the ledger.
+        """
+        workspace = Workspace(Path(root).resolve())
+        run = workspace.run(config.name)
+        with ExitStack() as stack:
+            with _leaving_nothing_on_error(workspace.root):
+                if run.folder.exists():
+                    stack.enter_context(run.held(_PREDECESSOR_S))
+                    _refuse_other_experiment(run, config)
+                data, splits = _checked_data(config, workspace)
+                pool = _found(stack, run, config, data)
+            mirror = mirror_of(pool, run, config, workspace, data)
+            executor = _LazyExecutor(config)
+            stack.callback(executor.close)
+            rooms = Rooms(
+                config=config,
+                run=run,
+                pool=pool,
+                data=data,
+                splits=splits,
+                encoders=workspace.encoders,
+                executor=executor,
+                committed=mirror.notify,
+                watcher=watcher or Blind(),
+            )
+            experiment = cls(stack.pop_all(), rooms, mirror)
+        experiment._begin()
+        return experiment
+
+    @property
+    def run(self) -> RunDir:
+        """Where everything of this experiment lies."""
+        return self._rooms.run
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class map, code -> name."""
+        return self._rooms.data.manifest.classes
+
+    @property
+    def planned_rounds(self) -> int:
+        """Rounds the budget allows."""
+        return self._rooms.config.budget.planned_rounds(len(self._rooms.splits.pool))
+
+    @property
+    def tracking_url(self) -> str | None:
+        """Where people can see the run, once the mirror has found it."""
+        return self._mirror.url
+
+    @property
+    def unsent(self) -> int:
+        """Messages the tracker had not taken when the experiment was closed."""
+        return self._unsent
+
+    def rounds(self) -> Iterator[Round]:
+        """Drives the run and yields each round as it closes, those on record first.
+
+        It ends when the budget is spent, or early when labels are missing that only somebody else
+        can give; then `waiting_for` says how many.
+
+        Raises:
+            JobFailed: Work on a worker failed; open the experiment again to go on.
+            InvariantBroken: A component did what its contract forbids.
+        """
+        yielded = 0
+        while True:
+            closed = [r for r in self._rooms.pool.rounds() if r.state is RoundState.CLOSED]
+            yield from closed[yielded:]
+            yielded = len(closed)
+            step = self._controller.advance()
+            if step is Step.WAITING:
+                self.waiting_for = len([s for s in self._rooms.pool.acquired() if s.label is None])
+            if step is not Step.COMMITTED:
+                return
+
+    def close(self, status: Literal["FAILED", "KILLED"] | None = None, why: str = "") -> None:
+        """Lets go of the run; `status` and `why` are recorded if it did not get to its end."""
+        try:
+            if status is not None:
+                with self._rooms.pool.commit() as entry:
+                    entry.event(status.lower(), {"why": why})
+                    entry.tell("status", {"status": status})
+            self._unsent = self._mirror.close(_LAST_FLUSH_S if status != "KILLED" else 5.0)
+        finally:
+            self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, _: object) -> None:
+        if kind is None or issubclass(kind, GeneratorExit):
+            self.close()
+        elif issubclass(kind, Exception):
+            self.close("FAILED", f"{kind.__name__}: {error}")
+        else:
+            self.close("KILLED", kind.__name__)
+
+    def _begin(self) -> None:
+        self._mirror.start()
+        self._controller.reopen_if_extended()
+        rounds = self._rooms.pool.rounds()
+        if not rounds or rounds[-1].state is not RoundState.CLOSED:
+            with self._rooms.pool.commit() as entry:
+                entry.tell("status", {"status": "RUNNING"})
+
+
+@contextmanager
+def _leaving_nothing_on_error(root: Path) -> Iterator[None]:
+    """Removes a workspace that was made for an experiment that is not possible."""
+    was_there = root.exists()
+    try:
+        yield
+    except ConfigError:
+        if not was_there:
+            shutil.rmtree(root, ignore_errors=True)
+        raise
+
+
+def _refuse_other_experiment(run: RunDir, config: ExperimentConfig) -> None:
+    if not run.config.exists():
+        return
+    lines = differences(load_config(run.config), config)
+    if lines:
+        raise RunMismatch(
+            "\n".join(
+                [
+                    f"{run.folder} holds another experiment:",
+                    *lines,
+                    f"give this one a folder of its own, as in --set name={config.name}-2, "
+                    "or remove that one",
+                ]
+            )
+        )
+
+
+def _checked_data(config: ExperimentConfig, workspace: Workspace) -> tuple[PackedDataset, Splits]:
+    data = pack(config.dataset, workspace.root)
+    splits = split(data.manifest, config)
+    shape, classes = data.manifest.image_shape, len(data.manifest.classes)
+    try:
+        config.trainer.check(image_shape=shape, num_classes=classes)
+    except TrainingError as error:
+        raise ConfigError(f"trainer {config.trainer.name}: {error}") from error
+    return data, splits
+
+
+def _found(stack: ExitStack, run: RunDir, config: ExperimentConfig, data: PackedDataset) -> Pool:
+    """Creates what is missing of the run folder and takes over its ledger."""
+    if not run.folder.exists():
+        run.folder.mkdir(parents=True)
+        stack.enter_context(run.held())
+    pool = stack.enter_context(Pool(run.ledger))
+    recorded = pool.provenance()
+    if recorded is not None and recorded.dataset != data.manifest.fingerprint:
+        raise RunMismatch(
+            f"{run.folder} was started on dataset {recorded.dataset[:12]}, and "
+            f"{config.dataset.name} now holds {data.manifest.fingerprint[:12]}: the data changed"
+        )
+    write_text(run.config, dump_config(config))
+    run_key = recorded.run_key if recorded is not None else uuid.uuid4().hex
+    pool.found(Provenance(run_key, identity_digest(config), data.manifest.fingerprint))
+    pool.take_over(_this_program())
+    return pool
+
+
+def mirror_of(
+    pool: Pool, run: RunDir, config: ExperimentConfig, workspace: Workspace, data: PackedDataset
+) -> Mirror:
+    """The mirror of a run, not started yet."""
+    provenance = pool.provenance()
+    assert provenance is not None  # just founded
+    identity = RunIdentity(provenance.run_key, run.name, config.dataset.name, run.folder)
+    return Mirror(
+        pool,
+        lambda: config.tracking.connect(workspace.root),
+        identity,
+        lambda number: render_round(run, pool, data, number),
+    )
+
+
+class _LazyExecutor:
+    """An executor that starts at the first call: a run that only waits for labels needs none."""
+
+    def __init__(self, config: ExperimentConfig) -> None:
+        self._config = config
+        self._executor: Executor | None = None
+
+    def __call__(self) -> Executor:
+        if self._executor is None:
+            config = self._config
+            self._executor = open_executor(config.executor, config.ray, config.resources)
+            logger.info("%s", self._executor.describe())
+        return self._executor
+
+    def close(self) -> None:
+        if self._executor is not None:
+            self._executor.close()
+
+
+def _this_program() -> dict[str, str | int]:
+    versions = {name: importlib.metadata.version(name) for name in ("al-orchestrator", "torch")}
+    return {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "python": platform.python_version(),
+        **versions,
+    }

@@ -1,0 +1,205 @@
+"""How runs stand, read from their ledgers; looking never changes a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from al_orchestrator.config import ExperimentConfig, load_config
+from al_orchestrator.errors import ConfigError
+from al_orchestrator.pool import Pool
+from al_orchestrator.reports.curves import RunCurve
+from al_orchestrator.rounds import Round, RoundState
+from al_orchestrator.run_dir import RunDir, Workspace
+
+State = Literal["running", "finished", "waiting", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """A run at this moment."""
+
+    run: str
+    state: State
+    rounds: tuple[Round, ...]
+    labels: int  # answered so far
+    missing: int  # asked and not answered
+    validation: int  # labels spent on choosing an epoch
+    unsent: int  # messages the tracker has yet to take
+    starts: int
+    lost_workers: int
+    owner: Mapping[str, object] | None
+    why: str  # of the last failure, if that is how it stands
+    config: ExperimentConfig
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values that `json.dumps` takes."""
+        return {
+            "run": self.run,
+            "state": self.state,
+            "strategy": self.config.strategy.name,
+            "seed": self.config.seed,
+            "labels": self.labels,
+            "missing": self.missing,
+            "unsent": self.unsent,
+            "starts": self.starts,
+            "lost_workers": self.lost_workers,
+            "owner": self.owner,
+            "why": self.why,
+            "rounds": [
+                {
+                    "number": r.number,
+                    "state": r.state.value,
+                    "labelled": r.labelled,
+                    "metrics": dict(r.metrics),
+                    "seconds": dict(r.seconds),
+                }
+                for r in self.rounds
+            ],
+        }
+
+
+def find_run(workspace: Workspace, name: str) -> RunDir:
+    """The run called `name`, or the one in the folder `name`.
+
+    Raises:
+        ConfigError: There is none; the message lists those there are.
+    """
+    run = workspace.run(name.rstrip("/").rsplit("/", 1)[-1])
+    if run.ledger.exists() and run.config.exists():
+        return run
+    there = ", ".join(run.name for run in workspace.runs()) or "none"
+    raise ConfigError(f"there is no run {name!r} in {workspace.root}; there are: {there}")
+
+
+def status_of(run: RunDir) -> RunStatus:
+    """How a run stands.
+
+    Raises:
+        NewerLedger: A newer program wrote its ledger.
+        LedgerError: The ledger cannot be read.
+    """
+    config = load_config(run.config)
+    with Pool(run.ledger, read_only=True) as pool:
+        rounds = tuple(pool.rounds())
+        acquired = pool.acquired()
+        events = pool.events()
+        unsent = len(pool.unsent())
+        lost = pool.lost_attempts()
+    missing = sum(sample.label is None for sample in acquired)
+    owner = run.owner()
+    last = events[-1] if events else None
+    state: State
+    if owner is not None:
+        state = "running"
+    elif rounds and rounds[-1].state is RoundState.CLOSED:
+        state = "finished"
+    elif last is not None and last.kind == "failed":
+        state = "failed"
+    elif missing and config.oracle.name != "simulated":
+        state = "waiting"
+    else:
+        state = "interrupted"
+    return RunStatus(
+        run=run.name,
+        state=state,
+        rounds=rounds,
+        labels=len(acquired) - missing,
+        missing=missing,
+        validation=next(
+            (int(e.detail["validation"]) for e in events if "validation" in e.detail), 0
+        ),
+        unsent=unsent,
+        starts=sum(event.kind == "started" for event in events),
+        lost_workers=lost,
+        owner=owner,
+        why=str(last.detail.get("why", "")) if last is not None and state == "failed" else "",
+        config=config,
+    )
+
+
+def plan_of(status: RunStatus) -> str:
+    """What going on with a run would do first."""
+    if status.state == "running":
+        return f"{status.run} is being driven; there is nothing to resume"
+    if status.state == "finished":
+        return f"{status.run} is finished with {status.labels} labels; a larger budget goes on"
+    if not status.rounds:
+        return f"{status.run}: choose and label the seed set, then train round 0"
+    last = status.rounds[-1]
+    return f"{status.run}: round {last.number} is {last.state}; next: {_NEXT[last.state]}"
+
+
+_NEXT = {
+    RoundState.OPEN: "train on its labels, from the last epoch checkpoint if there is one",
+    RoundState.TRAINED: "score the pool and select the next batch",
+    RoundState.QUERIED: "ask the oracle for what is unanswered",
+    RoundState.LABELLED: "open the next round",
+}
+
+
+def curve_of(status: RunStatus, group: str) -> RunCurve:
+    """The measured rounds of a run, as comparisons want them.
+
+    Raises:
+        ConfigError: No round of it has been measured yet.
+    """
+    measured = [r for r in status.rounds if r.metrics]
+    if not measured:
+        raise ConfigError(f"run {status.run} has no measured round yet; let it go on first")
+    names = sorted(set.intersection(*(set(r.metrics) for r in measured)))
+    return RunCurve(
+        run=status.run,
+        strategy=status.config.strategy.name,
+        seed=status.config.seed,
+        dataset=status.config.dataset.name,
+        group=group,
+        labels=np.array([r.labelled for r in measured], dtype=np.int64),
+        metrics={name: np.array([r.metrics[name] for r in measured]) for name in names},
+        state=status.state,
+    )
+
+
+def groups_of(statuses: list[RunStatus]) -> dict[str, str]:
+    """A name for each run's group: its strategy, and what else differs but the seed."""
+    from al_orchestrator.config.identity import identity
+
+    fields = {s.run: identity(s.config) for s in statuses}
+    seedless = {
+        run: {k: v for k, v in f.items() if k != "seed" and not k.startswith("strategy")}
+        for run, f in fields.items()
+    }
+    differing = sorted(
+        {
+            key
+            for f in seedless.values()
+            for key in f
+            if len({repr(other.get(key)) for other in seedless.values()}) > 1
+        }
+    )
+    strategies: dict[str, set[str]] = {}
+    for status in statuses:
+        parameters = repr(sorted(status.config.strategy.model_dump().items()))
+        strategies.setdefault(status.config.strategy.name, set()).add(parameters)
+    return {
+        status.run: _group_name(status, strategies, differing, seedless[status.run])
+        for status in statuses
+    }
+
+
+def _group_name(
+    status: RunStatus,
+    strategies: Mapping[str, set[str]],
+    differing: list[str],
+    fields: Mapping[str, object],
+) -> str:
+    strategy = status.config.strategy
+    parts: list[str] = [strategy.name]
+    if len(strategies[strategy.name]) > 1:
+        parameters = strategy.model_dump(exclude={"name"}, exclude_defaults=True)
+        parts += [f"{key}={value}" for key, value in parameters.items()]
+    parts += [f"{key}={fields.get(key)}" for key in differing]
+    return " ".join(parts)

@@ -1,0 +1,88 @@
+"""What people look at of one round, rendered from the ledger into the round's report folder.
+
+::
+
+    selected.parquet       the batch this round asked for: id, rank, score, label
+    batch_classes.json     how many of each class it held (and .png)
+    confusion.png          of the test set, after the last epoch
+    contact_sheet.png      the batch's images
+    round.json             checkpoint reference, metrics, timings
+
+Round 0's report has `seed_set.parquet` too. Everything is derived, so the folder may be removed.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from al_orchestrator import figures
+from al_orchestrator.datasets.base import PackedDataset
+from al_orchestrator.files import replacing, write_text
+from al_orchestrator.pool import Acquired, Pool
+from al_orchestrator.run_dir import RunDir
+
+
+def render_round(run: RunDir, pool: Pool, data: PackedDataset, number: int) -> None:
+    """Renders the report of a round, unless it is there already."""
+    folder = run.report(number)
+    if (folder / "round.json").exists():  # written last
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    if number == 0:
+        _write_samples(pool.acquired(0), data, folder / "seed_set.parquet")
+    batch = pool.acquired(number + 1)
+    if batch:
+        _write_samples(batch, data, folder / "selected.parquet")
+        _write_classes(batch, data, folder)
+        _write_contact_sheet(batch, data, folder / "contact_sheet.png")
+    trained = pool.stage(number, "train") or {}
+    if "confusion" in trained:
+        counts = np.array(trained["confusion"], dtype=np.int64)
+        figures.confusion_matrix(counts, data.manifest.classes, folder / "confusion.png")
+    snapshot = next(r for r in pool.rounds() if r.number == number)
+    summary = {
+        "round": number,
+        "labelled": snapshot.labelled,
+        "metrics": dict(snapshot.metrics),
+        "seconds": dict(snapshot.seconds),
+        "train": {name: value for name, value in trained.items() if name != "metrics"},
+        "select": pool.stage(number, "select"),
+    }
+    write_text(folder / "round.json", json.dumps(summary, indent=2, sort_keys=True) + "\n")
+
+
+def _write_samples(samples: list[Acquired], data: PackedDataset, path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = data.manifest.classes
+    table = pa.table(
+        {
+            "id": [s.id for s in samples],
+            "rank": [s.rank for s in samples],
+            "score": [s.score for s in samples],
+            "label": [None if s.label is None else names[s.label] for s in samples],
+            "source": [s.source for s in samples],
+        }
+    )
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def _write_classes(batch: list[Acquired], data: PackedDataset, folder: Path) -> None:
+    labels = [s.label for s in batch if s.label is not None]
+    counts = np.bincount(labels, minlength=len(data.manifest.classes)).astype(np.int64)
+    by_name = dict(zip(data.manifest.classes, counts.tolist(), strict=True))
+    write_text(folder / "batch_classes.json", json.dumps(by_name, indent=2) + "\n")
+    figures.class_histogram(counts, data.manifest.classes, folder / "batch_classes.png")
+
+
+def _write_contact_sheet(batch: list[Acquired], data: PackedDataset, path: Path) -> None:
+    names = data.manifest.classes
+    images = np.load(data.images, mmap_mode="r")
+    rows = data.manifest.rows_of(np.array([s.id for s in batch]))
+    captions = ["" if s.label is None else names[s.label] for s in batch]
+    figures.contact_sheet(images[rows], captions, path)

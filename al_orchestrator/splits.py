@@ -1,0 +1,94 @@
+"""Which samples an experiment trains on, chooses an epoch by, and is measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from al_orchestrator.config import ExperimentConfig
+from al_orchestrator.datasets import pool_ids
+from al_orchestrator.datasets.base import Manifest
+from al_orchestrator.errors import ConfigError, DatasetError
+from al_orchestrator.seeds import derive_rng
+from trainers.base import Examples
+
+Ids = npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """Three disjoint sets of ids, each ascending."""
+
+    pool: Ids  # (N,) may be asked for
+    validation: Ids  # labels spent on choosing an epoch
+    test: Ids  # decides nothing
+    dropped: Mapping[str, int]  # why training images are not in the pool -> count
+
+    def sizes(self) -> dict[str, object]:
+        """How many samples each set has, and what was dropped."""
+        return {
+            "pool": len(self.pool),
+            "validation": len(self.validation),
+            "test": len(self.test),
+            "dropped": dict(self.dropped),
+        }
+
+
+def split(manifest: Manifest, config: ExperimentConfig) -> Splits:
+    """The sets of an experiment.
+
+    Raises:
+        ConfigError: The budget does not fit the pool, or a label that is needed is unknown.
+    """
+    pool, dropped = pool_ids(manifest, config.dataset.duplicates)
+    refusal = config.budget.refusal(len(pool))
+    if refusal is not None:
+        raise ConfigError(f"{refusal}{_because(dropped)}; lower the budget")
+    test = manifest.ids[manifest.splits == "test"]
+    sets = Splits(pool, _validation(manifest, config), test, dropped)
+    _refuse_unknown_labels(manifest, sets, config)
+    return sets
+
+
+def examples(manifest: Manifest, ids: Ids) -> Examples:
+    """Rows and labels of `ids`, as a trainer wants them."""
+    rows = manifest.rows_of(ids)
+    return Examples(rows=rows, labels=manifest.labels[rows])
+
+
+def _validation(manifest: Manifest, config: ExperimentConfig) -> Ids:
+    size = config.validation.size
+    candidates = manifest.ids[manifest.splits == "val"]
+    if config.dataset.duplicates.across_splits == "drop":
+        in_test = manifest.image_hashes[manifest.splits == "test"]
+        hashes = manifest.image_hashes[manifest.splits == "val"]
+        candidates = candidates[~np.isin(hashes, in_test)]
+    if size is None:
+        size = min(5 * config.budget.initial, len(candidates))
+    if size > len(candidates):
+        raise ConfigError(
+            f"validation.size is {size}, but the val split holds {len(candidates)} usable samples"
+        )
+    drawn = derive_rng(config.seed, 0, "validation").permutation(len(candidates))[:size]
+    return np.sort(candidates[drawn])
+
+
+def _refuse_unknown_labels(manifest: Manifest, sets: Splits, config: ExperimentConfig) -> None:
+    wanted = {"validation": sets.validation, "test": sets.test}
+    if config.oracle.name == "simulated":
+        wanted["train"] = sets.pool
+    for name, ids in wanted.items():
+        unknown = ids[manifest.labels[manifest.rows_of(ids)] < 0]
+        if len(unknown):
+            raise DatasetError(
+                f"{len(unknown)} {name} samples have no label, first {unknown[0]!r}; "
+                "oracle: {name: people} can label the pool, the other splits must be labelled"
+            )
+
+
+def _because(dropped: Mapping[str, int]) -> str:
+    reasons = [f"{count} {reason}" for reason, count in dropped.items() if count]
+    return f" ({', '.join(reasons)} dropped)" if reasons else ""

@@ -1,0 +1,37 @@
+"""Removes what interrupted work left in a workspace."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from al_orchestrator.errors import RunInUse
+from al_orchestrator.pool import Pool
+from al_orchestrator.rounds import RoundState
+from al_orchestrator.run_dir import RunDir, Workspace
+
+
+def sweep_workspace(workspace: Workspace) -> int:
+    """Tidies every run that nobody drives; returns the bytes freed."""
+    before = _size(workspace.root)
+    for run in workspace.runs():
+        try:
+            with run.held():
+                _sweep_run(run)
+        except RunInUse:
+            continue
+    for leftover in (workspace.root / "datasets").glob(".packing-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    return before - _size(workspace.root)
+
+
+def _sweep_run(run: RunDir) -> None:
+    with Pool(run.ledger, read_only=True) as pool:
+        for each in pool.rounds():
+            if each.state is RoundState.CLOSED:
+                trained = pool.stage(each.number, "train") or {}
+                run.tidy(each.number, frozenset({trained["checkpoint"]}))
+
+
+def _size(root: Path) -> int:
+    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file())

@@ -1,0 +1,170 @@
+"""A child process that drives an experiment and is killed at a chosen instant.
+
+Nothing in the product knows of this: commits are seen through SQLAlchemy's own events and files
+through the interpreter's audit hook, so every commit and every rename is an instant to die at.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+Instant = Literal["before_commit", "after_commit", "before_rename"]
+
+EXPERIMENT = """
+dataset: {name: faces, image_size: 16, num_train: 120, num_val: 21, num_test: 40}
+strategy: {name: badge}
+trainer:
+  name: fer_classifier
+  encoder: {name: resnet10_narrow, width: 4}
+  epochs: 3
+  batch_size: 8
+  checkpoint_every_s: 0
+budget: {initial: 14, batch_size: 7, rounds: 3}
+validation: {size: 14}
+executor: in_process
+tracking: {name: nothing}
+resources: {cpus_per_worker: 1, device: cpu}
+"""
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(
+    ["torch", "al_orchestrator.experiment", "al_orchestrator.cli", "trainers.deep.fit"]
+)
+
+
+@dataclass(frozen=True)
+class Blow:
+    """Die at the n-th passing of an instant, counted from one."""
+
+    instant: Instant
+    n: int
+
+
+def drive(config: Path, root: Path, blow: Blow | None, overrides: Sequence[str] = ()) -> int:
+    """Runs `alo run` in a process of its own; returns its exit code, -9 if it was killed."""
+    process = _context.Process(target=_child, args=(config, root, blow, tuple(overrides)))
+    process.start()
+    process.join(120)
+    assert process.exitcode is not None, "the child hangs"
+    return process.exitcode
+
+
+def count_instants(config: Path, root: Path) -> dict[Instant, int]:
+    """How often an undisturbed run passes each instant; leaves that run in `root`."""
+    counts_file = root.parent / "counts"
+    process = _context.Process(target=_counting_child, args=(config, root, counts_file))
+    process.start()
+    process.join(120)
+    assert process.exitcode == 0
+    commits, renames = map(int, counts_file.read_text().split())
+    return {"before_commit": commits, "after_commit": commits, "before_rename": renames}
+
+
+def outcome(root: Path, run: str = "small") -> dict[str, Any]:
+    """Everything about a finished run that must not depend on how often it was killed."""
+    import json
+
+    connection = sqlite3.connect(f"file:{root / run / 'pool.db'}?mode=ro", uri=True)
+    try:
+        stages = {
+            (number, name): _lasting(json.loads(result))
+            for number, name, result in connection.execute(
+                "SELECT round, name, result FROM stage ORDER BY round, name"
+            )
+        }
+        return {
+            "queries": connection.execute(
+                "SELECT round, rank, id, score FROM query ORDER BY round, rank"
+            ).fetchall(),
+            "labels": connection.execute(
+                "SELECT id, label, source FROM label ORDER BY id"
+            ).fetchall(),
+            "rounds": connection.execute("SELECT number, state FROM round").fetchall(),
+            "stages": stages,
+        }
+    finally:
+        connection.close()
+
+
+def _lasting(result: dict[str, Any]) -> dict[str, Any]:
+    """Without wall times and the number of the attempt, which a kill may change."""
+    transient = {"seconds", "checkpoint", "files"}
+    return {key: value for key, value in result.items() if key not in transient}
+
+
+def _child(config: Path, root: Path, blow: Blow | None, overrides: tuple[str, ...]) -> None:
+    if blow is not None:
+        left = [blow.n]
+
+        def pass_by(instant: Instant) -> None:
+            if instant == blow.instant:
+                left[0] -= 1
+                if left[0] == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        _watch(pass_by, root)
+    _run_cli(config, root, overrides)
+
+
+def _counting_child(config: Path, root: Path, counts_file: Path) -> None:
+    counts = {"before_commit": 0, "after_commit": 0, "before_rename": 0}
+
+    def pass_by(instant: Instant) -> None:
+        counts[instant] += 1
+
+    _watch(pass_by, root)
+    try:
+        _run_cli(config, root, ())
+    finally:
+        counts_file.write_text(f"{counts['before_commit']} {counts['before_rename']}")
+
+
+class _Commits:
+    """Sees the beginning, the eve and the end of each transaction that writes."""
+
+    def __init__(self, pass_by: Callable[[Instant], None]) -> None:
+        self._pass_by = pass_by
+        self._writing = False
+        sa.event.listen(sa.Engine, "before_cursor_execute", self._executes)
+        sa.event.listen(sa.Engine, "commit", self._commits)
+        sa.event.listen(sa.pool.Pool, "checkin", self._returned)
+
+    def _executes(self, _: sa.Connection, __: object, statement: str, *___: object) -> None:
+        self._writing = self._writing or statement == "BEGIN IMMEDIATE"
+
+    def _commits(self, _: sa.Connection) -> None:
+        if self._writing:
+            self._pass_by("before_commit")
+
+    def _returned(self, *_: object) -> None:
+        if self._writing:
+            self._writing = False
+            self._pass_by("after_commit")
+
+
+def _watch(pass_by: Callable[[Instant], None], root: Path) -> None:
+    _Commits(pass_by)
+
+    def audit(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "os.rename" and str(root) in str(arguments[0]):
+            pass_by("before_rename")
+
+    sys.addaudithook(audit)
+
+
+def _run_cli(config: Path, root: Path, overrides: tuple[str, ...]) -> None:
+    from al_orchestrator.cli import main
+
+    settings = [part for override in overrides for part in ("--set", override)]
+    sys.argv = ["alo", "run", str(config), "--root", str(root), "--quiet", *settings]
+    main()
