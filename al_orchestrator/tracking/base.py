@@ -8,32 +8,12 @@ once. Control never reads a tracker.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-Kind = Literal["run", "metrics", "artifacts", "status"]
+from al_orchestrator.messages import Kind, Message
 
-
-@dataclass(frozen=True)
-class Message:
-    """One thing the mirror has yet to be told.
-
-    Payloads by kind:
-
-    * ``run``: ``{"params": {str: str}, "tags": {str: str}, "datasets": [{"name", "digest",
-      "context", "rows"}]}``
-    * ``metrics``: ``{"step": int, "metrics": {str: float}}``; the step is the number of labels
-      trained on
-    * ``artifacts``: ``{"folder": str, "to": str}``; every file below `folder` (relative to the
-      run folder)
-    * ``status``: ``{"status": "RUNNING" | "FINISHED" | "FAILED" | "KILLED"}``
-    """
-
-    kind: Kind
-    payload: Mapping[str, object]
-    timestamp_ms: int  # when it was committed; never the time of sending
+__all__ = ["Kind", "Message", "RunIdentity", "Tracker"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +24,7 @@ class RunIdentity:
     name: str
     experiment: str
     folder: Path  # the run folder, absolute
+    started_ms: int | None = None  # when the run was created; None: now
 
 
 class Tracker(ABC):

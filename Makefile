@@ -1,0 +1,39 @@
+# Five words to know: make setup, quickstart, test, check, smoke.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: setup quickstart test check smoke bench clean
+
+setup: $(READY)  ## create .venv and install everything
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	touch $(READY)
+
+quickstart: setup  ## run a whole experiment on drawn faces
+	$(BIN)/alo run experiments/quickstart.yaml
+
+test: setup  ## run every test that needs no GPU
+	$(BIN)/python -m pytest -q
+
+check: setup  ## format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+smoke: setup  ## the shortest run there is: a few seconds, no Ray, no MLflow
+	$(BIN)/alo run experiments/tiny/smoke.yaml --root $$(mktemp -d)
+
+bench: setup  ## selection, augmentation, training and round overhead, as ratios
+	$(BIN)/python benchmarks/selection.py
+	$(BIN)/python benchmarks/augmentation.py
+	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/round_overhead.py
+
+clean:  ## remove the environment and caches, never runs
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,147 @@
+"""Turns encoded images of any kind into uint8 arrays by declared rules, and says why it cannot.
+
+The rules: the first frame of an animation; turned upright as EXIF says; transparency laid over
+black; 16-bit grey divided by 257 and rounded; colour to grey by ITU-R 601 luma; any other colour
+space through RGB.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from al_orchestrator.datasets.base import Skipped
+from al_orchestrator.errors import DatasetError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+OnBadImage = Literal["refuse", "skip"]
+Channels = Literal[1, 3]
+Fit = Literal["crop", "stretch"]
+
+MAX_PIXELS = 64 * 2**20
+"""Larger images are refused before they are decoded: a small file may unpack to terabytes."""
+
+_WIDE_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+class UnreadableImage(ValueError):
+    """An image cannot be decoded. `args[0]` is one of few reasons, so that they can be counted."""
+
+    @property
+    def reason(self) -> str:
+        return str(self.args[0])
+
+
+def refuse_or_skip(error: UnreadableImage, source: str, on_bad_image: OnBadImage) -> Skipped:
+    """What to yield for an unreadable image.
+
+    Raises:
+        DatasetError: The config does not ask to skip.
+    """
+    if on_bad_image == "refuse":
+        detail = f" ({error.__cause__})" if error.__cause__ is not None else ""
+        raise DatasetError(
+            f"{source}: {error.reason}{detail}; mend or remove it, "
+            "or set `on_bad_image: skip` to count such images and go on"
+        ) from error
+    return Skipped(source=source, reason=error.reason)
+
+
+def decode(
+    source: bytes | Path,
+    *,
+    channels: Channels,
+    image_size: int | None = None,
+    fit: Fit = "crop",
+) -> npt.NDArray[np.uint8]:
+    """The image (H, W, Ch), resized to `image_size` on both sides where one is given.
+
+    Raises:
+        UnreadableImage: It is not an image, truncated, corrupt, too large, or of a kind without a
+            rule, or the file cannot be opened.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    encoded = source if isinstance(source, bytes) else _read(source)
+    if not encoded:
+        raise UnreadableImage("empty file")
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns from 90 megapixels on; the limit below is stricter and is an error.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(encoded)) as image:
+                return _convert(image, channels, image_size, fit)
+    except UnreadableImage:
+        raise
+    except UnidentifiedImageError as error:
+        raise UnreadableImage("not an image") from error
+    except Image.DecompressionBombError as error:
+        raise UnreadableImage("too many pixels") from error
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
+        raise UnreadableImage("truncated or corrupt") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UnreadableImage("file cannot be opened") from error
+
+
+def _convert(
+    image: Image.Image, channels: Channels, image_size: int | None, fit: Fit
+) -> npt.NDArray[np.uint8]:
+    if image.width * image.height > MAX_PIXELS:
+        raise UnreadableImage("too many pixels")
+    image.load()
+    flat = _flatten(_upright(image)).convert("L" if channels == 1 else "RGB")
+    if image_size is not None and flat.size != (image_size, image_size):
+        flat = resize(flat, image_size, fit)
+    pixels = np.array(flat, dtype=np.uint8)
+    return pixels.reshape(flat.height, flat.width, channels)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    from PIL import ExifTags, ImageOps
+
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    return ImageOps.exif_transpose(image) if turned else image
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """The image as 8-bit grey or RGB, without transparency."""
+    from PIL import Image
+
+    if image.mode in ("L", "RGB") and "transparency" not in image.info:
+        return image
+    if image.mode in _WIDE_GREY:
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise UnreadableImage("grey values beyond 16 bits")
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    if image.mode == "F":
+        raise UnreadableImage("floating-point image")
+    if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        clear = image.convert("RGBA")
+        black = Image.new("RGBA", clear.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, clear).convert("RGB")
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def resize(image: Image.Image, image_size: int, fit: Fit) -> Image.Image:
+    """A square image: its centre, or all of it stretched; bilinear, antialiased."""
+    from PIL import Image, ImageOps
+
+    target = (image_size, image_size)
+    if fit == "crop":
+        return ImageOps.fit(image, target, method=Image.Resampling.BILINEAR)
+    return image.resize(target, Image.Resampling.BILINEAR)

@@ -1,0 +1,22 @@
+"""Pictures for people: arrays in, image files out, the same bytes each time.
+
+Legend of axes: ``B`` images of a batch, ``H, W`` image, ``Ch`` channels, ``C`` classes, ``R``
+rounds, ``S`` seeds. Matplotlib is imported when a figure is drawn, and never through `pyplot`, so
+figures may be drawn in any thread.
+"""
+
+from __future__ import annotations
+
+from al_orchestrator.figures.canvas import SUFFIXES
+from al_orchestrator.figures.classes import class_histogram, confusion_matrix
+from al_orchestrator.figures.contact_sheet import contact_sheet
+from al_orchestrator.figures.curves import Curve, learning_curves
+
+__all__ = [
+    "SUFFIXES",
+    "Curve",
+    "class_histogram",
+    "confusion_matrix",
+    "contact_sheet",
+    "learning_curves",
+]

@@ -1,0 +1,206 @@
+"""One regime: the groups of runs that started alike and asked for batches of one size."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from al_orchestrator.errors import ConfigError
+from al_orchestrator.reports.curves import (
+    FINISHED,
+    RunCurve,
+    aulc,
+    common_range,
+    mean_over_rounds,
+)
+from al_orchestrator.reports.statistics import (
+    Interval,
+    holm,
+    paired_p,
+    smallest_visible_difference,
+    t_interval,
+)
+from al_orchestrator.reports.verdicts import lower_is_better, verdict_in_cell
+
+
+@dataclass(frozen=True)
+class Difference:
+    """AULC minus the baseline's, paired by seed."""
+
+    interval: Interval
+    p: float | None  # two-sided paired t test
+    p_holm: float | None  # adjusted for all comparisons of the cell (Holm)
+    smallest_visible: float | None  # the true difference these seeds find four times in five
+    unpaired_seeds: tuple[int, ...]  # run for only one of the two, so left out
+
+
+@dataclass(frozen=True)
+class Row:
+    """The runs of one group, which differ by seed only."""
+
+    group: str
+    strategy: str
+    seeds: tuple[int, ...]
+    final: Interval  # where the common range ends
+    aulc: Interval
+    mean_over_rounds: float
+    difference: Difference | None  # None for the baseline, and without a seed in common
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The groups of one regime, the baseline first."""
+
+    dataset: str
+    start: int  # labels of the first round
+    step: int  # labels of one batch; 0 where there was one round only
+    low: int  # the label counts that every run covers, from
+    high: int  # and to
+    baseline: str | None
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        return f"{self.dataset}: {self.start:,} labels, then {self.step:,} a round"
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Runs of one group by seed, and what each reached over the common range."""
+
+    runs: Mapping[int, RunCurve]
+    final: Mapping[int, float]
+    aulc: Mapping[int, float]
+    mean_over_rounds: float
+
+
+def build_cell(
+    runs: Sequence[RunCurve], *, start: int, step: int, metric: str, baseline: str | None
+) -> Cell:
+    """Computes the rows of one regime over the label counts its runs have in common.
+
+    Args:
+        runs: All of one dataset, start and step.
+        start: Labels of the first round.
+        step: Labels of one batch.
+        metric: A name that every run has.
+        baseline: The group to compare with; by default the random one.
+
+    Raises:
+        ConfigError: A run lacks the metric, or two runs of one group share a seed.
+    """
+    low, high = common_range(runs)
+    groups = _group(runs, metric, low, high)
+    reference = baseline if baseline in groups else None
+    if baseline is None:
+        reference = _random_group(runs)
+    rows = [
+        _row(name, groups[name], reference, groups.get(reference or ""), metric=metric)
+        for name in sorted(groups, key=lambda name: (name != reference, name))
+    ]
+    return Cell(
+        dataset=runs[0].dataset,
+        start=start,
+        step=step,
+        low=low,
+        high=high,
+        baseline=reference,
+        rows=tuple(_with_holm(rows)),
+        notes=tuple(_notes(runs, high, reference)),
+    )
+
+
+def _group(runs: Sequence[RunCurve], metric: str, low: int, high: int) -> dict[str, _Group]:
+    by_seed: dict[str, dict[int, RunCurve]] = defaultdict(dict)
+    for run in sorted(runs, key=lambda run: run.run):
+        twin = by_seed[run.group].setdefault(run.seed, run)
+        if twin is not run:
+            raise ConfigError(
+                f"runs {twin.run} and {run.run} are both {run.group} with seed {run.seed}, so a "
+                "pair by seed is not unique; compare one of them"
+            )
+    return {name: _measure(members, metric, low, high) for name, members in by_seed.items()}
+
+
+def _measure(runs: Mapping[int, RunCurve], metric: str, low: int, high: int) -> _Group:
+    final, areas, means = {}, {}, []
+    for seed, run in sorted(runs.items()):
+        values = run.values(metric)
+        final[seed] = aulc(run.labels, values, low=high, high=high)
+        areas[seed] = aulc(run.labels, values, low=low, high=high)
+        means.append(mean_over_rounds(values[(run.labels >= low) & (run.labels <= high)]))
+    return _Group(runs, final, areas, sum(means) / len(means))
+
+
+def _random_group(runs: Sequence[RunCurve]) -> str | None:
+    """The only group that samples at random, or among several the one called so."""
+    groups = sorted({run.group for run in runs if run.strategy == "random"})
+    if len(groups) == 1:
+        return groups[0]
+    return "random" if "random" in groups else None
+
+
+def _row(
+    name: str, group: _Group, reference: str | None, baseline: _Group | None, *, metric: str
+) -> Row:
+    difference = None if baseline is None or name == reference else _difference(group, baseline)
+    interval = None if difference is None else difference.interval
+    lower = lower_is_better(metric)
+    return Row(
+        group=name,
+        strategy=next(iter(group.runs.values())).strategy,
+        seeds=tuple(sorted(group.runs)),
+        final=t_interval(list(group.final.values())),
+        aulc=t_interval(list(group.aulc.values())),
+        mean_over_rounds=group.mean_over_rounds,
+        difference=difference,
+        verdict=(
+            "baseline" if name == reference else verdict_in_cell(interval, reference, lower=lower)
+        ),
+    )
+
+
+def _difference(group: _Group, baseline: _Group) -> Difference | None:
+    common = sorted(group.aulc.keys() & baseline.aulc.keys())
+    if not common:
+        return None
+    differences = [group.aulc[seed] - baseline.aulc[seed] for seed in common]
+    interval = t_interval(differences)
+    return Difference(
+        interval=interval,
+        p=paired_p(differences),
+        p_holm=None,
+        smallest_visible=smallest_visible_difference(interval),
+        unpaired_seeds=tuple(sorted(group.aulc.keys() ^ baseline.aulc.keys())),
+    )
+
+
+def _with_holm(rows: Sequence[Row]) -> list[Row]:
+    """The same rows, their p values adjusted as one family."""
+    tests = {r.group: r.difference for r in rows if r.difference is not None}
+    adjusted = holm({group: test.p for group, test in tests.items() if test.p is not None})
+    return [
+        replace(row, difference=replace(tests[row.group], p_holm=adjusted[row.group]))
+        if row.group in adjusted
+        else row
+        for row in rows
+    ]
+
+
+def _notes(runs: Sequence[RunCurve], high: int, baseline: str | None) -> list[str]:
+    notes = []
+    if baseline is None:
+        notes.append("no single random group to compare with; name one with a baseline")
+    unfinished = sorted(f"{run.run} ({run.state})" for run in runs if run.state != FINISHED)
+    if unfinished:
+        notes.append(f"not finished: {', '.join(unfinished)}")
+    furthest = max(int(run.labels[-1]) for run in runs)
+    if high < furthest:
+        shortest = sorted(run.run for run in runs if run.labels[-1] == high)
+        notes.append(
+            f"compared up to {high:,} of {furthest:,} labels, where {', '.join(shortest)} ends"
+        )
+    return notes

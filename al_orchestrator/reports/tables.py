@@ -1,0 +1,162 @@
+"""Comparisons and rounds as tables for the terminal. Nothing is printed here."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from al_orchestrator.reports.cells import Cell, Row
+from al_orchestrator.reports.comparison import Comparison
+from al_orchestrator.reports.statistics import Interval
+from al_orchestrator.rounds import Round
+
+_MEASURED = {
+    "accuracy": "test/accuracy",
+    "balanced": "test/balanced_accuracy",
+    "macro F1": "test/macro_f1",
+    "NLL": "test/nll",
+    "ECE": "test/ece",
+}
+_STAGES = ("train", "score", "select")
+
+
+def render_table(comparison: Comparison) -> RenderableType:
+    """A table for each regime, its notes below, and the verdicts over all of them last."""
+    parts: list[RenderableType] = []
+    for cell in comparison.cells:
+        parts += [_cell_table(cell, comparison.metric), *map(_note, _notes_on(cell))]
+    if len(comparison.cells) > 1:
+        parts.append(_verdict_table(comparison))
+    return Group(*parts, *map(_note, comparison.notes))
+
+
+def round_table(rounds: Sequence[Round], *, metric: str = "test/accuracy") -> Table:
+    """A line for each round, what it measured and how long it took; `metric` stands out."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("round", justify="right")
+    table.add_column("state")
+    table.add_column("labels", justify="right")
+    for title, name in _MEASURED.items():
+        table.add_column(title, justify="right", style="bold" if name == metric else "")
+    for stage in _STAGES:
+        table.add_column(f"{stage} s", justify="right", style="dim")
+    for each in rounds:
+        table.add_row(
+            str(each.number),
+            str(each.state),
+            f"{each.labelled:,}",
+            *(_number(each.metrics.get(name)) for name in _MEASURED.values()),
+            *(_seconds(each.seconds.get(stage)) for stage in _STAGES),
+        )
+    return table
+
+
+def as_text(renderable: RenderableType, *, width: int = 120) -> str:
+    """The table in plain characters, without colours, for a file or a pipe."""
+    page = io.StringIO()
+    Console(file=page, width=width, color_system=None, force_terminal=False).print(renderable)
+    return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
+
+
+def _cell_table(cell: Cell, metric: str) -> Table:
+    table = _titled(f"{cell.title} · {metric}, {cell.low:,} to {cell.high:,} labels")
+    against = f"− {cell.baseline}" if cell.baseline else "difference"
+    # Where the terminal is narrow, intervals go to a second line and no number is cut.
+    table.add_column("group", no_wrap=True)
+    table.add_column("seeds", justify="right", no_wrap=True)
+    for title in (f"at {cell.high:,}", "AULC", against):
+        table.add_column(title, justify="right", min_width=9)
+    for title in ("p", "visible"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("verdict", min_width=9)
+    for row in cell.rows:
+        table.add_row(*_cells_of(row), style="dim" if row.verdict == "baseline" else "")
+    return table
+
+
+def _cells_of(row: Row) -> list[str]:
+    first = [escape(row.group), str(len(row.seeds)), _with_half(row.final), _with_half(row.aulc)]
+    if row.difference is None:
+        return [*first, "", "", "", escape(row.verdict)]
+    return [
+        *first,
+        _with_ends(row.difference.interval),
+        _p_value(row.difference.p_holm),
+        _number(row.difference.smallest_visible),
+        escape(row.verdict),
+    ]
+
+
+def _notes_on(cell: Cell) -> list[str]:
+    unpaired = [
+        f"{row.group}: {_listed(row.difference.unpaired_seeds)}"
+        for row in cell.rows
+        if row.difference is not None and row.difference.unpaired_seeds
+    ]
+    notes = list(cell.notes)
+    if unpaired:
+        notes.append(f"seeds without a partner, left out of the difference: {'; '.join(unpaired)}")
+    if any(row.difference is not None for row in cell.rows):
+        num_tests = sum(row.difference is not None for row in cell.rows)
+        notes.append(
+            "± and [ ]: 95 % t intervals over seeds; p: of the AULC difference paired by seed, "
+            f"Holm-adjusted over {num_tests}; visible: the true difference found 4 times in 5"
+        )
+    return notes
+
+
+def _verdict_table(comparison: Comparison) -> Table:
+    table = _titled(f"over {len(comparison.cells)} regimes")
+    table.add_column("group")
+    table.add_column("verdict")
+    for group, verdict in comparison.verdicts.items():
+        table.add_row(escape(group), escape(verdict))
+    return table
+
+
+def _titled(title: str) -> Table:
+    return Table(
+        title=escape(title),
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+
+
+def _note(text: str) -> Text:
+    return Text(text, style="dim")
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))
+
+
+def _number(value: float | None, *, digits: int = 4) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _p_value(value: float | None) -> str:
+    return "<.001" if value is not None and value < 0.001 else _number(value, digits=3)
+
+
+def _seconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def _with_half(interval: Interval) -> str:
+    half = interval.half_width
+    return f"{interval.mean:.4f}" if half is None else f"{interval.mean:.4f} ± {half:.4f}"
+
+
+def _with_ends(interval: Interval) -> str:
+    if interval.low is None:
+        return f"{interval.mean:+.4f}"
+    return f"{interval.mean:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"

@@ -1,0 +1,65 @@
+"""The words a comparison may use; generated, so that nobody claims more than was measured.
+
+A *win* takes at least two regimes: a paired 95 % interval on the better side in two or more and on
+the worse side in none. One regime gives a difference and its interval, one seed not even that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from al_orchestrator.reports.statistics import Interval
+
+_LOWER_IS_BETTER = frozenset({"nll", "ece", "loss", "error", "brier"})
+REGIMES_FOR_A_WIN = 2
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a smaller value of `metric` is the better one, judged by its last word."""
+    return metric.rsplit("/", 1)[-1].rsplit("_", 1)[-1] in _LOWER_IS_BETTER
+
+
+def verdict_in_cell(difference: Interval | None, baseline: str | None, *, lower: bool) -> str:
+    """What one regime says of a group against the baseline; never that it wins.
+
+    Args:
+        difference: Its metric minus the baseline's; None where no seed was run with both.
+        baseline: None where the cell has none.
+        lower: Whether lower values are better.
+    """
+    if baseline is None:
+        return "no baseline"
+    if difference is None:
+        return f"no seed in common with {baseline}"
+    sign = _better(difference, lower=lower)
+    if sign is None:
+        return "one seed: no interval"
+    if difference.is_constant:
+        return "identical" if sign == 0 else "constant difference"
+    return {1: "better", 0: "tie", -1: "worse"}[sign]
+
+
+def overall_verdict(differences: Sequence[Interval], *, lower: bool) -> str:
+    """What all regimes together say of a group, from its difference in each."""
+    signs = [sign for each in differences if (sign := _better(each, lower=lower)) is not None]
+    if not signs:
+        return "one seed: no interval" if differences else "nothing to compare with"
+    if len(signs) < REGIMES_FOR_A_WIN:
+        return "tie" if signs == [0] else f"{_shown(differences)}, in one regime only"
+    better, worse = signs.count(1), signs.count(-1)
+    if better and worse:
+        return f"mixed: better in {better} and worse in {worse} of {len(signs)} regimes"
+    if max(better, worse) < REGIMES_FOR_A_WIN:
+        return "tie"
+    return f"{'win' if better else 'loss'} in {max(better, worse)} of {len(signs)} regimes"
+
+
+def _better(difference: Interval, *, lower: bool) -> int | None:
+    sign = difference.sign
+    return sign if sign is None or not lower else -sign
+
+
+def _shown(differences: Sequence[Interval]) -> str:
+    """The one difference that has an interval."""
+    [only] = [each for each in differences if each.low is not None]
+    return f"{only.mean:+.4f} [{only.low:+.4f}, {only.high:+.4f}]"

@@ -1,0 +1,223 @@
+"""MLflow's only door.
+
+Every call is synchronous: MLflow's asynchronous logging loses what a killed process had not yet
+sent, and says nothing of calls that failed. MLflow keeps one row for each (run, key, value,
+timestamp, step), so a metric sent again with the ledger's timestamp changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from pydantic import ValidationError
+
+from al_orchestrator.errors import AloError, TrackingError
+from al_orchestrator.tracking import payloads
+from al_orchestrator.tracking.base import Message, RunIdentity, Tracker
+from al_orchestrator.tracking.local_store import ensure_database
+from al_orchestrator.tracking.place import Place
+
+logger = logging.getLogger(__name__)
+
+# MLflow's limits for one request and one value.
+_METRICS_A_REQUEST = 1000
+_PARAMS_A_REQUEST = 100
+_TAGS_A_REQUEST = 100
+_KEY_LENGTH = 250
+_PARAM_LENGTH = 6000
+_DIGEST_LENGTH = 36
+
+T = TypeVar("T")
+
+
+class MLflowTracker(Tracker):
+    """Shows a run as one flat MLflow run, found again by its tag `alo.run_key`."""
+
+    def __init__(self, place: Place, experiment: str | None = None) -> None:
+        self._place = place
+        self._experiment = experiment
+        self._opened: _OpenRun | None = None
+
+    def open(self, run: RunIdentity) -> str | None:
+        """Finds or creates the run.
+
+        Returns:
+            The run's page: an address where a server shows it; for a database, the part that
+            follows the address of `alo ui`.
+        """
+        with _reaching(self._place):
+            if self._place.database is not None:
+                ensure_database(self._place.database, self._build)
+            client = MlflowClient(self._place.uri, self._place.uri)
+            experiment_id = self._experiment_id(client, self._experiment or run.experiment)
+            run_id = _run_id(client, experiment_id, run)
+        self._opened = _OpenRun(client, run_id, run.folder)
+        page = f"/#/experiments/{experiment_id}/runs/{run_id}"
+        return f"{self._place.uri}{page}" if self._place.is_server else page
+
+    def send(self, message: Message) -> None:
+        if self._opened is None:
+            raise TrackingError(f"no run of {self._place} is open; call open() before send()")
+        with _reaching(self._place):
+            self._opened.show(message)
+
+    def close(self) -> None:
+        self._opened = None
+
+    def _build(self, path: Path) -> None:
+        """Makes a new database at `path`.
+
+        A client would do so too, but gives MLflow's default experiment a folder in whatever the
+        working directory is.
+        """
+        uri, artifacts = f"sqlite:///{path}", str(self._place.artifacts)
+        SqlAlchemyStore(uri, artifacts).engine.dispose()  # type: ignore[no-untyped-call]
+
+    def _experiment_id(self, client: MlflowClient, name: str) -> str:
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            artifacts = self._place.artifacts
+            location = None if artifacts is None else artifacts.as_uri()
+            try:
+                return str(client.create_experiment(name, artifact_location=location))
+            except MlflowException:
+                # Another run of the experiment may have been first.
+                found = client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        if found.lifecycle_stage != "active":
+            raise TrackingError(
+                f"experiment {name!r} was deleted in {self._place}; restore it "
+                f"(`mlflow experiments restore -x {found.experiment_id}`) or set "
+                "tracking.experiment to another name"
+            )
+        return str(found.experiment_id)
+
+
+def _run_id(client: MlflowClient, experiment_id: str, run: RunIdentity) -> str:
+    if "'" in run.key:
+        raise ValueError(f"run key {run.key!r} contains a quote, which MLflow cannot search for")
+    found = client.search_runs(
+        [experiment_id],
+        filter_string=f"tags.`alo.run_key` = '{run.key}'",
+        run_view_type=ViewType.ACTIVE_ONLY,
+        max_results=1,
+        order_by=["attributes.start_time ASC"],
+    )
+    if found:
+        return str(found[0].info.run_id)
+    tags = {"alo.run_key": run.key}
+    created = client.create_run(experiment_id, run.started_ms, tags, run.name)
+    return str(created.info.run_id)
+
+
+@contextmanager
+def _reaching(place: Place) -> Iterator[None]:
+    """Turns whatever MLflow and the libraries below it raise into one error that says where.
+
+    A malformed message is a mistake of ours and stays what it is: sending it later would not help.
+    """
+    try:
+        yield
+    except (AloError, ValidationError):
+        raise
+    except Exception as error:
+        reason = place.without_password(str(error).strip()) or type(error).__name__
+        raise TrackingError(f"MLflow at {place} did not answer as it should: {reason}") from error
+
+
+@dataclass(frozen=True)
+class _OpenRun:
+    """Shows messages on one run; each method may be repeated."""
+
+    client: MlflowClient
+    run_id: str
+    folder: Path
+
+    def show(self, message: Message) -> None:
+        payload = message.payload
+        match message.kind:
+            case "run":
+                self._describe(payloads.RunPayload.model_validate(payload))
+            case "metrics":
+                self._measure(payloads.MetricsPayload.model_validate(payload), message.timestamp_ms)
+            case "artifacts":
+                self._upload(payloads.ArtifactsPayload.model_validate(payload))
+            case "status":
+                self._set_status(
+                    payloads.StatusPayload.model_validate(payload), message.timestamp_ms
+                )
+
+    def _describe(self, run: payloads.RunPayload) -> None:
+        """Params keep their first value in MLflow; a later one is shown as a tag beside it."""
+        first = self.client.get_run(self.run_id).data.params
+        wanted = {_legal(key): value[:_PARAM_LENGTH] for key, value in run.params.items()}
+        changed = {
+            f"alo.now/{key}": value
+            for key, value in wanted.items()
+            if first.get(key, value) != value
+        }
+        params = [Param(key, value) for key, value in wanted.items() if key not in first]
+        tags = [RunTag(_legal(key), value) for key, value in (run.tags | changed).items()]
+        for some_params in _chunks(params, _PARAMS_A_REQUEST):
+            self.client.log_batch(self.run_id, params=some_params)
+        for some_tags in _chunks(tags, _TAGS_A_REQUEST):
+            self.client.log_batch(self.run_id, tags=some_tags)
+        if run.datasets:
+            self.client.log_inputs(self.run_id, [_as_input(used) for used in run.datasets])
+
+    def _measure(self, measured: payloads.MetricsPayload, timestamp_ms: int) -> None:
+        step = measured.step
+        metrics = [
+            Metric(_legal(key), value, timestamp_ms, step)
+            for key, value in measured.metrics.items()
+        ]
+        for some in _chunks(metrics, _METRICS_A_REQUEST):
+            self.client.log_batch(self.run_id, metrics=some)
+
+    def _upload(self, artifacts: payloads.ArtifactsPayload) -> None:
+        folder = self.folder / artifacts.folder
+        if not folder.is_dir():
+            # It will not come back, and the messages behind this one must not wait for it.
+            logger.warning("%s is gone, so its files are not shown in MLflow", folder)
+            return
+        self.client.log_artifacts(self.run_id, str(folder), artifacts.to or None)
+
+    def _set_status(self, status: payloads.StatusPayload, timestamp_ms: int) -> None:
+        if status.status == "RUNNING":
+            self.client.update_run(self.run_id, status="RUNNING")
+        else:
+            self.client.set_terminated(self.run_id, status.status, end_time=timestamp_ms)
+
+
+def _as_input(used: payloads.UsedDataset) -> DatasetInput:
+    # MLflow keeps one context for each (name, digest), and pool and test share the digest.
+    dataset = Dataset(
+        name=f"{used.name}/{used.context}",
+        digest=used.digest[:_DIGEST_LENGTH],
+        source_type="alo",
+        source=json.dumps({"dataset": used.name, "digest": used.digest}),
+        profile=json.dumps({"num_rows": used.rows}),
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", used.context)])
+
+
+def _legal(key: str) -> str:
+    """`key` in the letters and the length that MLflow allows."""
+    return re.sub(r"[^\w.:/ -]", "_", key)[:_KEY_LENGTH]
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
