@@ -243,7 +243,9 @@ def mirror_of(
     """The mirror of a run, not started yet."""
     provenance = pool.provenance()
     assert provenance is not None  # just founded
-    identity = RunIdentity(provenance.run_key, run.name, config.dataset.name, run.folder)
+    identity = RunIdentity(
+        provenance.run_key, run.name, config.dataset.name, run.folder, pool.created_ms()
+    )
     return Mirror(
         pool,
         lambda: config.tracking.connect(workspace.root),

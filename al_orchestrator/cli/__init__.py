@@ -8,7 +8,6 @@ goes on with `alo run` again.
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import NoReturn
 
@@ -44,9 +43,6 @@ def main() -> NoReturn:
         _leave("stopped as asked; the same command goes on", 75)
     except (KeyboardInterrupt, typer.Abort):
         _leave("interrupted; the same command goes on", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
     except Exception as error:
         show = getattr(error, "show", None)  # click's own usage errors
         if show is None:

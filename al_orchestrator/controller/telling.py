@@ -51,7 +51,9 @@ def tell_round(rooms: Rooms, entry: Entry, current: Round) -> None:
     classes = rooms.data.manifest.classes
     labels = [sample.label for sample in rooms.pool.acquired(current.number + 1)]
     batch = {f"label/batch/{name}": float(labels.count(c)) for c, name in enumerate(classes)}
-    entry.tell("metrics", {"step": current.labelled, "metrics": {**times, **(batch if labels else {})}})
+    entry.tell(
+        "metrics", {"step": current.labelled, "metrics": {**times, **(batch if labels else {})}}
+    )
     report = rooms.run.relative(rooms.run.report(current.number))
     folder = {"folder": report, "to": f"round-{current.number:03d}", "round": current.number}
     entry.tell("artifacts", folder)

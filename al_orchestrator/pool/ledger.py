@@ -186,6 +186,11 @@ class Pool:
         rows = self._rows(sa.select(*columns))
         return Provenance(*rows[0]) if rows else None
 
+    def created_ms(self) -> int | None:
+        """When the run began, or None while its ledger is empty."""
+        rows = self._rows(sa.select(EXPERIMENT.c.created_ms))
+        return rows[0][0] if rows else None
+
     def rounds(self) -> list[Round]:
         """Every round on record, ascending."""
         labelled = self._labels_by_round()

@@ -19,7 +19,7 @@ from al_orchestrator.rounds import Round
 _MEASURED = {
     "accuracy": "test/accuracy",
     "balanced": "test/balanced_accuracy",
-    "macro F1": "test/macro_f1",
+    "F1": "test/macro_f1",
     "NLL": "test/nll",
     "ECE": "test/ece",
 }
@@ -38,14 +38,18 @@ def render_table(comparison: Comparison) -> RenderableType:
 
 def round_table(rounds: Sequence[Round], *, metric: str = "test/accuracy") -> Table:
     """A line for each round, what it measured and how long it took; `metric` stands out."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = Table(
+        box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, caption="train, score, select: s"
+    )
     table.add_column("round", justify="right")
     table.add_column("state")
     table.add_column("labels", justify="right")
     for title, name in _MEASURED.items():
-        table.add_column(title, justify="right", style="bold" if name == metric else "")
+        table.add_column(
+            title, justify="right", no_wrap=True, style="bold" if name == metric else ""
+        )
     for stage in _STAGES:
-        table.add_column(f"{stage} s", justify="right", style="dim")
+        table.add_column(stage, justify="right", style="dim")
     for each in rounds:
         table.add_row(
             str(each.number),

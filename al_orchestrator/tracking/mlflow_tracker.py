@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
@@ -30,15 +29,10 @@ from al_orchestrator.tracking.place import Place
 
 logger = logging.getLogger(__name__)
 
-# MLflow's limits for one request and one value.
-_METRICS_A_REQUEST = 1000
-_PARAMS_A_REQUEST = 100
-_TAGS_A_REQUEST = 100
+# MLflow's limits; how much one request may hold, its client sees to.
 _KEY_LENGTH = 250
 _PARAM_LENGTH = 6000
 _DIGEST_LENGTH = 36
-
-T = TypeVar("T")
 
 
 class MLflowTracker(Tracker):
@@ -170,10 +164,7 @@ class _OpenRun:
         }
         params = [Param(key, value) for key, value in wanted.items() if key not in first]
         tags = [RunTag(_legal(key), value) for key, value in (run.tags | changed).items()]
-        for some_params in _chunks(params, _PARAMS_A_REQUEST):
-            self.client.log_batch(self.run_id, params=some_params)
-        for some_tags in _chunks(tags, _TAGS_A_REQUEST):
-            self.client.log_batch(self.run_id, tags=some_tags)
+        self.client.log_batch(self.run_id, params=params, tags=tags)
         if run.datasets:
             self.client.log_inputs(self.run_id, [_as_input(used) for used in run.datasets])
 
@@ -183,8 +174,7 @@ class _OpenRun:
             Metric(_legal(key), value, timestamp_ms, step)
             for key, value in measured.metrics.items()
         ]
-        for some in _chunks(metrics, _METRICS_A_REQUEST):
-            self.client.log_batch(self.run_id, metrics=some)
+        self.client.log_batch(self.run_id, metrics=metrics)
 
     def _upload(self, artifacts: payloads.ArtifactsPayload) -> None:
         folder = self.folder / artifacts.folder
@@ -216,8 +206,3 @@ def _as_input(used: payloads.UsedDataset) -> DatasetInput:
 def _legal(key: str) -> str:
     """`key` in the letters and the length that MLflow allows."""
     return re.sub(r"[^\w.:/ -]", "_", key)[:_KEY_LENGTH]
-
-
-def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

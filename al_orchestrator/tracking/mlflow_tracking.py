@@ -40,7 +40,7 @@ class MLflowTracking(BaseModel):
     uri: Annotated[str, AfterValidator(checked_uri)] | None = None
     """Tracking URI; by default `mlflow.db` in the workspace, with artifacts in `mlartifacts`."""
     experiment: str | None = Field(default=None, min_length=1, max_length=500)
-    """MLflow experiment the run is filed under; by default the name of the `alo` experiment."""
+    """MLflow experiment the run is filed under; by default the name of the dataset."""
 
     def place(self, workspace: Path) -> Place:
         return place_of(self.uri, workspace)

@@ -184,6 +184,15 @@ def test_a_damaged_copy_is_seen_and_packed_anew(tmp_path: Path, file: str, damag
     verify(load(again.folder))
 
 
+def test_an_image_file_of_another_dataset_is_refused(tmp_path: Path) -> None:
+    packed = pack(listed(*ITEMS), tmp_path)
+    packed.images.unlink()
+    np.save(packed.images, np.zeros((3, 2, 3, 1), dtype=np.uint8))
+
+    with pytest.raises(DatasetError, match=r"holds uint8 \(3, 2, 3, 1\), .* uint8 \(4, 2, 3, 1\)"):
+        load(packed.folder)
+
+
 def test_a_changed_pixel_is_found_by_verifying(tmp_path: Path) -> None:
     packed = pack(listed(*ITEMS), tmp_path)
     packed.images.chmod(0o644)

@@ -104,7 +104,7 @@ def test_an_error_that_cannot_be_pickled_comes_as_a_failed_job(here: Executor, l
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
 def test_a_full_disk_is_a_failed_job_that_names_the_log(here: Executor) -> None:
-    with pytest.raises(JobFailed, match="cannot write its log .*No space left") as caught:
+    with pytest.raises(JobFailed, match=r"cannot write its log .*No space left") as caught:
         here.submit(raise_stubbornly, log=Path("/dev/full")).result()
     assert caught.value.log == Path("/dev/full")
 

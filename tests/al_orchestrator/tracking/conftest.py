@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from al_orchestrator.tracking import Message, RunIdentity
+
+# The tests import MLflow themselves, before a tracker could keep it from writing below $HOME.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 @pytest.fixture

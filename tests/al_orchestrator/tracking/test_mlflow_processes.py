@@ -132,7 +132,7 @@ def serving(place: Place, folder: Path) -> Iterator[str]:
 
 
 def too_much_for_one_request() -> list[Message]:
-    """A server refuses more than 100 params, 100 tags or 1000 metrics at once."""
+    """A server refuses more than 100 params, 100 tags or 1000 metrics in one request."""
     params = {f"p{number}": str(number) for number in range(101)}
     tags = {f"t{number}": str(number) for number in range(101)}
     metrics = {f"m{number}": float(number) for number in range(1001)}

@@ -1,0 +1,136 @@
+"""One experiment through the command line, on Ray and into MLflow: killed, resumed, compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from killing import EXPERIMENT, outcome
+
+pytestmark = [pytest.mark.torch, pytest.mark.ray, pytest.mark.mlflow, pytest.mark.slow]
+
+ON_RAY = ("executor=ray", "tracking.name=mlflow", "resources.cpus_per_worker=1")
+
+
+def alo(*words: str | Path) -> list[str]:
+    return [sys.executable, "-m", "al_orchestrator", *map(str, words)]
+
+
+def run_words(config: Path, root: Path, *overrides: str) -> list[str]:
+    settings = [part for override in overrides for part in ("--set", override)]
+    return alo("run", config, "--root", root, *settings)
+
+
+@dataclass(frozen=True)
+class Scene:
+    config: Path
+    root: Path
+    undisturbed: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    folder = tmp_path_factory.mktemp("scene")
+    config = folder / "small.yaml"
+    config.write_text(EXPERIMENT)
+    subprocess.run(run_words(config, folder / "alone"), check=True, capture_output=True)
+    return Scene(config, folder / "runs", outcome(folder / "alone"))
+
+
+def kill_when(words: list[str], said: str, victim: str) -> int:
+    """Starts a command and kills it, or its Ray worker, as soon as it says something."""
+    with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as p:
+        assert p.stderr is not None
+        for line in p.stderr:
+            if said in line:
+                pid = p.pid if victim == "controller" else _worker_of(p.pid)
+                os.kill(pid, signal.SIGKILL)
+                break
+        threading.Thread(target=p.stderr.read, daemon=True).start()
+        return p.wait(180)
+
+
+def _worker_of(controller: int) -> int:
+    """The warm actor of this controller: a child of the raylet that is its child."""
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            _, _, fields = (folder / "stat").read_text().rpartition(")")
+            title = (folder / "cmdline").read_bytes().decode().replace("\0", " ")
+        except OSError:  # gone meanwhile
+            continue
+        parents[int(folder.name)] = (int(fields.split()[1]), title)
+    for pid, (parent, title) in parents.items():
+        is_ours = parents.get(parent, (0, ""))[0] == controller
+        if is_ours and title.startswith("ray::Worker"):
+            return pid
+    raise AssertionError(f"no Ray worker of {controller} among {sorted(parents.values())}")
+
+
+def test_killed_and_resumed_on_ray_it_is_the_run_that_was_left_alone(scene: Scene) -> None:
+    words = run_words(scene.config, scene.root, *ON_RAY)
+    assert kill_when(words, "round 0: queried", "controller") == -signal.SIGKILL
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert outcome(scene.root) == scene.undisturbed
+
+
+def test_each_metric_stands_in_mlflow_once_with_labels_as_its_step(scene: Scene) -> None:
+    with sqlite3.connect(scene.root / "mlflow.db") as store:
+        runs = store.execute("SELECT run_uuid, status FROM runs").fetchall()
+        metrics = store.execute("SELECT key, step, value FROM metrics").fetchall()
+    assert [status for _, status in runs] == ["FINISHED"]
+    repeated = [
+        pair for pair, n in Counter((key, step) for key, step, _ in metrics).items() if n > 1
+    ]
+    assert repeated == []
+    accuracy = {step: value for key, step, value in metrics if key == "test/accuracy"}
+    recorded = {
+        labels: scene.undisturbed["stages"][(number, "train")]["metrics"]["test/accuracy"]
+        for number, labels in enumerate((14, 21, 28))
+    }
+    assert accuracy == recorded
+
+
+def test_the_artifacts_of_every_round_are_in_mlflow(scene: Scene) -> None:
+    (artifacts,) = (scene.root / "mlartifacts").glob("**/round-000")
+    names = {path.name for path in artifacts.iterdir()}
+    assert names == {
+        "seed_set.parquet",
+        "selected.parquet",
+        "batch_classes.json",
+        "batch_classes.png",
+        "contact_sheet.png",
+        "confusion.png",
+        "round.json",
+    }
+
+
+def test_status_and_labels_tell_what_the_ledger_holds(scene: Scene, tmp_path: Path) -> None:
+    words = alo("status", "small", "--json", "--root", scene.root)
+    status = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+    assert status["state"] == "finished"
+    assert status["starts"] == 2
+    assert [r["labelled"] for r in status["rounds"]] == [14, 21, 28]
+    table = tmp_path / "labels.csv"
+    subprocess.run(alo("labels", "export", "small", table, "--root", scene.root), check=True)
+    lines = table.read_text().splitlines()
+    assert lines[0] == "round,rank,id,label,source,score"
+    assert len(lines) == 1 + 28
+
+
+def test_a_killed_worker_is_replaced_and_the_round_ends_the_same(scene: Scene) -> None:
+    root = scene.root.parent / "worker"
+    words = run_words(scene.config, root, *ON_RAY[::2], "tracking.name=nothing", "trainer.epochs=3")
+    assert kill_when(words, "round 0: queried", "worker") == 0
+    assert outcome(root) == scene.undisturbed
