@@ -164,7 +164,7 @@ def curve_of(status: RunStatus, group: str) -> RunCurve:
 
 
 # The seed pairs runs; the strategy is named first; dataset and batch sizes make the regime.
-_NOT_OF_A_GROUP = ("seed", "strategy", "dataset", "budget")
+_NOT_OF_A_GROUP = ("strategy.", "dataset.", "budget.")
 
 
 def groups_of(statuses: list[RunStatus]) -> dict[str, str]:
@@ -173,7 +173,7 @@ def groups_of(statuses: list[RunStatus]) -> dict[str, str]:
 
     fields = {s.run: identity(s.config) for s in statuses}
     seedless = {
-        run: {k: v for k, v in f.items() if not k.startswith(_NOT_OF_A_GROUP)}
+        run: {k: v for k, v in f.items() if k != "seed" and not k.startswith(_NOT_OF_A_GROUP)}
         for run, f in fields.items()
     }
     differing = sorted(

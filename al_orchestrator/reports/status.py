@@ -41,10 +41,10 @@ def run_details(status: RunStatus) -> Group:
     """Everything about one run that fits a screen."""
     from rich.console import Group
 
-    spent = f"{status.labels:,} labels in the pool, {status.validation:,} for validation"
+    spent = f"{status.labels:,} labels, and {status.validation:,} for validation"
     lines = [
         f"{status.run}: {status.state}, {status.config.strategy.name}, seed {status.config.seed}",
-        f"spent {spent}; started {status.starts} times, {status.lost_workers} workers lost",
+        f"spent {spent}; starts: {status.starts}, lost workers: {status.lost_workers}",
     ]
     if status.owner is not None:
         owner = status.owner

@@ -17,8 +17,8 @@ from al_orchestrator.reports.statistics import Interval
 from al_orchestrator.rounds import Round
 
 _MEASURED = {
-    "accuracy": "test/accuracy",
-    "balanced": "test/balanced_accuracy",
+    "acc": "test/accuracy",
+    "bal acc": "test/balanced_accuracy",
     "F1": "test/macro_f1",
     "NLL": "test/nll",
     "ECE": "test/ece",
@@ -37,25 +37,22 @@ def render_table(comparison: Comparison) -> RenderableType:
 
 
 def round_table(rounds: Sequence[Round], *, metric: str = "test/accuracy") -> Table:
-    """A line for each round, what it measured and how long it took; `metric` stands out."""
-    table = Table(
-        box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, caption="train, score, select: s"
-    )
+    """A line for each round, what it measured, and seconds of each stage."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("round", justify="right")
     table.add_column("state")
-    table.add_column("labels", justify="right")
+    table.add_column("labels", justify="right", no_wrap=True)
     for title, name in _MEASURED.items():
-        table.add_column(
-            title, justify="right", no_wrap=True, style="bold" if name == metric else ""
-        )
+        style = "bold" if name == metric else ""
+        table.add_column(title, justify="right", no_wrap=True, style=style)
     for stage in _STAGES:
-        table.add_column(stage, justify="right", style="dim")
+        table.add_column(stage, justify="right", no_wrap=True, style="dim")
     for each in rounds:
         table.add_row(
             str(each.number),
             str(each.state),
             f"{each.labelled:,}",
-            *(_number(each.metrics.get(name)) for name in _MEASURED.values()),
+            *(_number(each.metrics.get(name), digits=3) for name in _MEASURED.values()),
             *(_seconds(each.seconds.get(stage)) for stage in _STAGES),
         )
     return table
