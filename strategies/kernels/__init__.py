@@ -1,0 +1,1 @@
+"""The exact fast geometry below the strategies: arrays in, rows out."""

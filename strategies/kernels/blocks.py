@@ -1,0 +1,74 @@
+"""Row work over a fixed grid of blocks, shared between threads without changing a bit.
+
+A result may depend on the grid (BLAS rounds the edge of a matrix differently), so the grid is a
+constant and BLAS runs on one thread inside a block; threads only decide which block is done when.
+What `map_blocks` returns is in block order, and so is every sum made of it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from typing import TypeVar
+
+from threadpoolctl import ThreadpoolController
+
+BLOCK_ROWS = 1024
+"""Rows of a block: divides 4,096, the unit of sharding, and lets few cores share a small pool."""
+
+NARROW_ROWS = 8192
+"""Rows of a block where a row is a few numbers and is worked on alone."""
+
+Result = TypeVar("Result")
+
+# The number of BLAS threads is a setting of the whole process: two kernels that set and restore it
+# in turns would leave it wrong.
+_BLAS_IS_OURS = threading.RLock()
+
+
+def map_blocks(
+    work: Callable[[slice], Result],
+    num_rows: int,
+    *,
+    threads: int | None = None,
+    block_rows: int | None = None,
+) -> list[Result]:
+    """Calls `work` for each block of rows and returns the answers in block order.
+
+    Args:
+        work: Called with a slice of rows, from several threads at once; must not call `map_blocks`.
+        num_rows: N; blocks cover it without gaps.
+        threads: How many blocks at a time; by default as many as BLAS was given at the start.
+        block_rows: Rows of a block, by default `BLOCK_ROWS`. Another number only where no row's
+            answer can depend on its neighbours, as in arithmetic row by row.
+    """
+    step = block_rows or BLOCK_ROWS
+    blocks = [slice(k, min(k + step, num_rows)) for k in range(0, num_rows, step)]
+    num_threads = min(threads or _default_threads(), len(blocks))
+    with one_blas_thread():
+        if num_threads <= 1:
+            return [work(block) for block in blocks]
+        with ThreadPoolExecutor(num_threads) as pool:
+            return list(pool.map(work, blocks))
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keeps BLAS on one thread: for equal bits, and since small products only wait for others."""
+    with _BLAS_IS_OURS, _blas().limit(limits=1):
+        yield
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    # Looks through the loaded libraries, which takes milliseconds; numpy's own is always there.
+    return ThreadpoolController().select(user_api="blas")
+
+
+@cache
+def _default_threads() -> int:
+    with _BLAS_IS_OURS:
+        return max((library.num_threads for library in _blas().lib_controllers), default=1)
