@@ -1,1 +1,47 @@
-"""How to learn: trainers over packed images."""
+"""How to learn: trainers over packed images.
+
+To add a trainer: one module here, its class in `AnyTrainer` below, one test. The contract is the
+docstring of `trainers.base`; configuration, schema and contract tests follow from the union.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from trainers.base import (
+    Examples,
+    Images,
+    Output,
+    Predictions,
+    PredictTask,
+    Trainer,
+    TrainingError,
+    TrainReport,
+    TrainTask,
+    WeightPolicy,
+)
+from trainers.encoders import Encoder
+from trainers.fer_classifier import FERClassifier
+from trainers.linear_probe import LinearProbe
+
+AnyTrainer = Annotated[FERClassifier | LinearProbe, Field(discriminator="name")]
+"""Every trainer YAML may name."""
+
+__all__ = [
+    "AnyTrainer",
+    "Encoder",
+    "Examples",
+    "FERClassifier",
+    "Images",
+    "LinearProbe",
+    "Output",
+    "PredictTask",
+    "Predictions",
+    "TrainReport",
+    "TrainTask",
+    "Trainer",
+    "TrainingError",
+    "WeightPolicy",
+]

@@ -1,0 +1,72 @@
+"""Checkpoint files: written whole, read without running code, known by the digest of their weights.
+
+A learner's checkpoint is ``{"weights": {name: tensor}, "meta": {...}}`` where `meta` holds what it
+takes to build the network again: numbers, words, lists and mappings only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from trainers.base import TrainingError
+from trainers.files import replacing
+
+Weights = Mapping[str, Tensor]
+
+
+def digest_of_weights(weights: Weights) -> str:
+    """sha256 over (name, dtype, shape, bytes) of every tensor, by ascending name.
+
+    Neither the device nor the memory layout takes part.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def on_cpu(weights: Weights) -> dict[str, Tensor]:
+    """A copy of these weights that later training steps do not change."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
+
+
+def save(path: Path, content: Mapping[str, object]) -> None:
+    """Writes a checkpoint whole or not at all."""
+    with replacing(path) as temporary:
+        torch.save(dict(content), temporary)
+
+
+def load(path: Path) -> dict[str, object]:
+    """Reads a checkpoint onto the CPU; refuses whatever is not tensors and plain values.
+
+    `argparse.Namespace` is let through, a bag of options in the checkpoints of ActiveFER.
+
+    Raises:
+        TrainingError: The file is missing, damaged, holds other objects, or is not a mapping.
+    """
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise TrainingError(f"{path} does not exist; correct the path, or make the file") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrainingError(
+            f"{path} cannot be read as a checkpoint of tensors and plain values ({reason}); "
+            "save it again with torch.save of a state dict"
+        ) from error
+    if not isinstance(content, dict):
+        raise TrainingError(
+            f"{path} holds a {type(content).__name__}; a checkpoint is a mapping of names to "
+            "tensors: save the model's state_dict()"
+        )
+    return content

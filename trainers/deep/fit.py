@@ -1,0 +1,208 @@
+"""The one training loop: epochs until a rule stops them, each one safe from being killed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+
+import torch
+
+from trainers.base import Examples, TrainingError, TrainReport, TrainTask
+from trainers.deep.checkpoints import on_cpu
+from trainers.deep.compute import hardware, repeatable
+from trainers.deep.epoch import EpochSetting, TrainingSet, minibatch_sizes, train_epoch
+from trainers.deep.metrics import Counts
+from trainers.deep.networks import plan_network, save_learner
+from trainers.deep.progress import (
+    EPOCH_CHECKPOINT,
+    Best,
+    Progress,
+    make_optimizer,
+    open_progress,
+    save_progress,
+)
+from trainers.deep.scoring import evaluate
+from trainers.deep.start import fresh_network
+from trainers.deep.stopping import (
+    Epoch,
+    has_diverged,
+    learning_rate,
+    stop_reason,
+    total_epochs,
+)
+from trainers.fer_classifier import FERClassifier
+
+CHECKPOINT = "checkpoint.pt"
+BEST_CHECKPOINT = "best.pt"
+
+
+def fit_classifier(trainer: FERClassifier, task: TrainTask) -> TrainReport:
+    """Trains until a rule stops it, evaluates, and leaves its checkpoints in `task.out_dir`.
+
+    `checkpoint.pt` is the network after the last epoch; `best.pt`, where there is a validation
+    set, the one at the epoch of the best balanced accuracy on it.
+
+    Raises:
+        TrainingError: See `Trainer.fit`.
+    """
+    check_task(task)
+    started = time.perf_counter()
+    progress = open_progress(trainer, task)
+    with repeatable(progress.mode, task.device):
+        reason = _train(trainer, task, progress)
+        fitted = time.perf_counter()
+        metrics, confusion = _evaluate(task, progress)
+        path = task.out_dir / CHECKPOINT
+        digest = save_learner(path, progress.network, _meta(task, progress))
+        metrics |= _evaluate_best(task, progress)
+    (task.out_dir / EPOCH_CHECKPOINT).unlink(missing_ok=True)
+    return TrainReport(
+        checkpoint=path,
+        checkpoint_digest=digest,
+        initial_digest=progress.initial_digest,
+        encoder_digest=progress.encoder_digest,
+        metrics=metrics,
+        confusion=confusion,
+        epochs=len(progress.history),
+        steps=progress.steps,
+        stop_reason=reason,
+        seconds={"fit": fitted - started, "evaluate": time.perf_counter() - fitted},
+        notes=_notes(task, progress),
+    )
+
+
+def check_task(task: TrainTask) -> None:
+    """Refuses a task no fit can carry out.
+
+    Raises:
+        TrainingError: Nothing is labelled, or a class is out of range.
+    """
+    if len(task.labelled) == 0:
+        raise TrainingError("nothing is labelled; give the first round a seed set of 1 or more")
+    for name in ("labelled", "validation", "test"):
+        examples: Examples = getattr(task, name)
+        outside = (examples.labels < 0) | (examples.labels >= task.num_classes)
+        if outside.any():
+            raise TrainingError(
+                f"{outside.sum()} {name} labels are not in [0, {task.num_classes}), first "
+                f"{examples.labels[outside][0]} of row {examples.rows[outside][0]}; "
+                "correct the class map"
+            )
+
+
+def _train(trainer: FERClassifier, task: TrainTask, progress: Progress) -> str:
+    """Trains on; returns why it stopped."""
+    examples = TrainingSet.open(task.images, task.labelled, task.device)
+    saved = time.monotonic()
+    reason = stop_reason(progress.history, trainer.stopping) if progress.history else None
+    while reason is None:
+        reason = _one_epoch(trainer, task, progress, examples)
+        if reason is not None or time.monotonic() - saved >= trainer.checkpoint_every_s:
+            save_progress(progress, trainer, task)
+            saved = time.monotonic()
+    return reason
+
+
+def _one_epoch(
+    trainer: FERClassifier, task: TrainTask, progress: Progress, examples: TrainingSet
+) -> str | None:
+    started = time.perf_counter()
+    steps = len(minibatch_sizes(len(examples), trainer.batch_size))
+    number, total = len(progress.history) + 1, total_epochs(trainer, steps)
+    lr = learning_rate(trainer, number, total)
+    setting = EpochSetting(number=number, lr=lr, seed=task.seed, mode=progress.mode)
+    loss, accuracy = train_epoch(progress.network, progress.optimizer, examples, trainer, setting)
+    epoch = Epoch(
+        epoch=number,
+        total_epochs=total,
+        loss=loss,
+        accuracy=accuracy,
+        lr=lr,
+        seconds=0.0,
+        steps=progress.steps + steps,
+    )
+    if has_diverged([*progress.history, epoch], trainer.stopping):
+        epoch = replace(epoch, restarted=True)
+        _restart(trainer, task, progress)
+    reason = stop_reason([*progress.history, epoch], trainer.stopping)
+    if len(task.validation) and (reason or number % trainer.validate_every == 0):
+        epoch = replace(epoch, validation=_look(task, progress, number))
+    progress.record(replace(epoch, seconds=time.perf_counter() - started), task.out_dir)
+    return reason
+
+
+def _restart(trainer: FERClassifier, task: TrainTask, progress: Progress) -> None:
+    """Begins a diverged fit anew: other weights, no momentum; the schedule goes on."""
+    restarts = 1 + sum(epoch.restarted for epoch in progress.history)
+    plan = progress.network.plan
+    _, imported = plan_network(
+        trainer.encoder,
+        image_channels=plan.in_channels,
+        num_classes=plan.num_classes,
+        dropout=plan.dropout,
+    )
+    network = fresh_network(plan, imported, task.seed, restarts)
+    progress.network = progress.mode.place(network, task.device)
+    progress.optimizer = make_optimizer(trainer.optimizer, progress.network)
+
+
+def _look(task: TrainTask, progress: Progress, number: int) -> float:
+    """Balanced accuracy on the validation set; keeps the weights if none was better before."""
+    metrics, _ = evaluate(
+        progress.network, task.images, task.validation, progress.mode, task.device
+    )
+    value = metrics["balanced_accuracy"]
+    if progress.best is None or value > progress.best.balanced_accuracy:
+        progress.best = Best(number, value, on_cpu(progress.network.state_dict()))
+    return value
+
+
+def _evaluate(task: TrainTask, progress: Progress) -> tuple[dict[str, float], Counts]:
+    """Metrics after the last epoch, and the confusion matrix of the test set."""
+    last = progress.history[-1]
+    metrics = {"train/loss": last.loss, "train/accuracy": last.accuracy}
+    network, mode = progress.network, progress.mode
+    validation, _ = evaluate(network, task.images, task.validation, mode, task.device)
+    test, confusion = evaluate(network, task.images, task.test, mode, task.device)
+    return metrics | under("validation", validation) | under("test", test), confusion
+
+
+def _evaluate_best(task: TrainTask, progress: Progress) -> dict[str, float]:
+    """The same of the best validation epoch, whose network replaces the last one in `progress`."""
+    best = progress.best
+    if best is None:
+        return {}
+    progress.network.load_state_dict(best.weights)
+    save_learner(task.out_dir / BEST_CHECKPOINT, progress.network, _meta(task, progress))
+    metrics, _ = _evaluate(task, progress)
+    kept = {name: value for name, value in metrics.items() if not name.startswith("train/")}
+    return under("best", kept) | {"best/epoch": float(best.epoch)}
+
+
+def under(folder: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    return {f"{folder}/{name}": value for name, value in metrics.items()}
+
+
+def _meta(task: TrainTask, progress: Progress) -> dict[str, object]:
+    return {
+        "mode": asdict(progress.mode),
+        "mean": list(task.images.mean),
+        "std": list(task.images.std),
+        "labelled": len(task.labelled),
+        "epochs": len(progress.history),
+        "encoder_digest": progress.encoder_digest,
+    }
+
+
+def _notes(task: TrainTask, progress: Progress) -> dict[str, str]:
+    return {
+        "device": task.device,
+        "hardware": hardware(task.device),
+        "torch": torch.__version__,
+        "precision": progress.mode.precision,
+        "channels_last": str(progress.mode.channels_last),
+        "threads": str(progress.mode.threads),
+        "weights": progress.source,
+        "restarts": str(sum(epoch.restarted for epoch in progress.history)),
+    }

@@ -1,0 +1,63 @@
+"""What is said of a classifier: pure functions of log-probabilities and labels.
+
+Legend: ``N`` samples, ``C`` classes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Counts = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
+
+CALIBRATION_BINS = 15
+
+
+def confusion_matrix(labels: Counts, predicted: Counts, num_classes: int) -> Counts:
+    """(N,) and (N,) -> (C, C) counts; rows are true classes, columns predicted ones."""
+    cells = np.bincount(labels * num_classes + predicted, minlength=num_classes**2)
+    return cells.reshape(num_classes, num_classes).astype(np.int64)
+
+
+def classification_metrics(
+    log_probs: npt.NDArray[np.float32], labels: Counts
+) -> tuple[dict[str, float], Counts]:
+    """Metrics and the confusion matrix of (N, C) log-probabilities, N >= 1.
+
+    Keys: `accuracy`; `balanced_accuracy`, the mean recall, and `macro_f1`, the mean F1, over the
+    classes present among the labels; `recall/<class>` of each of these; `nll` in nats; `ece`. A
+    class the learner has never seen has recall 0 and counts. Ties go to the lowest class.
+    """
+    num_classes = log_probs.shape[1]
+    predicted = log_probs.argmax(axis=1).astype(np.int64)
+    confusion = confusion_matrix(labels, predicted, num_classes)
+    hits = np.diag(confusion).astype(np.float64)
+    support = confusion.sum(axis=1)
+    present = np.flatnonzero(support)
+    recall = hits[present] / support[present]
+    f1 = 2 * hits[present] / (support[present] + confusion.sum(axis=0)[present])
+    chosen = log_probs[np.arange(len(labels)), labels].astype(np.float64)
+    metrics = {
+        "accuracy": float(hits.sum() / len(labels)),
+        "balanced_accuracy": float(recall.mean()),
+        "macro_f1": float(f1.mean()),
+        "nll": float(-chosen.mean()),
+        "ece": calibration_error(
+            np.exp(log_probs.max(axis=1).astype(np.float64)), predicted == labels
+        ),
+    }
+    metrics |= {f"recall/{c}": float(value) for c, value in zip(present, recall, strict=True)}
+    return metrics, confusion
+
+
+def calibration_error(confidence: Doubles, is_right: npt.NDArray[np.bool_]) -> float:
+    """Expected calibration error, in [0, 1], over 15 equal bins.
+
+    The mean over bins (0, 1/15], (1/15, 2/15], … of |accuracy - mean confidence|, each weighted by
+    its share of the samples (Guo et al. 2017, arXiv 1706.04599, equation 5).
+    """
+    bins = np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1
+    bins = bins.clip(0, CALIBRATION_BINS - 1)
+    gaps = np.bincount(bins, weights=is_right - confidence, minlength=CALIBRATION_BINS)
+    return float(np.abs(gaps).sum() / len(confidence))

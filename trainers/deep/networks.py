@@ -1,0 +1,182 @@
+"""Encoder and head put together, from a plan small enough to be written into a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from trainers.base import TrainingError
+from trainers.deep import checkpoints
+from trainers.deep.importing import ImportedEncoder, read_encoder_file
+from trainers.deep.nets.heads import LinearHead
+from trainers.deep.nets.resnet_cifar import CifarResNet
+from trainers.encoders import DEFAULT_WIDTHS, Encoder, EncoderName
+
+BLOCKS = {"resnet18_cifar": (2, 2, 2, 2), "resnet10_narrow": (1, 1, 1, 1)}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What it takes to build a network again."""
+
+    encoder: EncoderName
+    width: int  # of the first stage; 0 where the architecture fixes it
+    in_channels: int
+    num_classes: int
+    dropout: float
+
+
+class Network(nn.Module):
+    """Images (B, Ch, H, W) float32, normalised -> logits (B, C), embeddings (B, D), float32.
+
+    Grey images are repeated where the encoder was made for three channels.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self.plan = plan
+        self.encoder = build_encoder(plan)
+        self.head = LinearHead(self.embedding_width, plan.num_classes, plan.dropout)
+
+    @property
+    def embedding_width(self) -> int:
+        return cast("int", self.encoder.embedding_width)  # an int on every encoder of this room
+
+    def embed(self, images: Tensor) -> Tensor:
+        if images.shape[1] != self.plan.in_channels:
+            images = images.expand(-1, self.plan.in_channels, -1, -1)
+        embeddings: Tensor = self.encoder(images)
+        return embeddings
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        embeddings = self.embed(images)
+        # Outside of autocast: bfloat16 logits have ties, and ties are where queries are decided.
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return self.head(embeddings), embeddings
+
+
+def build_encoder(plan: Plan) -> nn.Module:
+    """An encoder of this plan, with weights as its constructor leaves them."""
+    if plan.encoder == "resnet18" or plan.encoder == "resnet50":
+        # torchvision takes a second to import, and most runs do without.
+        from trainers.deep.nets.torchvision_nets import TorchvisionResNet
+
+        return TorchvisionResNet(plan.encoder, in_channels=plan.in_channels)
+    return CifarResNet(blocks=BLOCKS[plan.encoder], width=plan.width, in_channels=plan.in_channels)
+
+
+def plan_network(
+    encoder: Encoder, *, image_channels: int, num_classes: int, dropout: float
+) -> tuple[Plan, ImportedEncoder | None]:
+    """The plan for images of so many channels, and what the encoder's file holds, if it has one.
+
+    Raises:
+        TrainingError: The file is missing, does not fit the network, or needs other images.
+    """
+    width = encoder.width or DEFAULT_WIDTHS.get(encoder.name, 0)
+    plan = Plan(encoder.name, width, image_channels, num_classes, dropout)
+    if encoder.weights is None:
+        return plan, None
+    names = shapes_of(plan).keys()
+    imported = read_encoder_file(encoder.weights, encoder, names)
+    in_channels = imported.in_channels or image_channels
+    if in_channels not in (image_channels, 3) or image_channels not in (in_channels, 1):
+        raise TrainingError(
+            f"{encoder.weights} was trained on images of {in_channels} channels, the dataset has "
+            f"{image_channels}; take another encoder, or convert the dataset"
+        )
+    plan = Plan(encoder.name, width, in_channels, num_classes, dropout)
+    return plan, imported.fitted_to(shapes_of(plan), encoder)
+
+
+def shapes_of(plan: Plan) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of an encoder's weights, without the cost of drawing them."""
+    with torch.device("meta"):
+        encoder = build_encoder(plan)
+    return {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
+
+
+def build_network(plan: Plan, rng: torch.Generator) -> Network:
+    """A network whose every weight is drawn from `rng`."""
+    network = blank_network(plan)
+    draw_weights(network, rng)
+    return network
+
+
+def blank_network(plan: Plan) -> Network:
+    """A network whose weights are yet to be filled in: whatever its memory held before."""
+    with torch.device("meta"):
+        network = Network(plan)
+    network.to_empty(device="cpu")
+    return network
+
+
+def draw_weights(network: nn.Module, rng: torch.Generator) -> None:
+    """Draws all weights anew, as torch's own constructors do: uniform in ±1/√fan-in.
+
+    Those constructors read the global generator; this does not, and so one seed is one network.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            bound = float(module.weight[0].numel()) ** -0.5
+            with torch.no_grad():
+                for tensor in module.parameters():
+                    tensor.uniform_(-bound, bound, generator=rng)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+
+
+def encoder_digest(network: Network) -> str:
+    return checkpoints.digest_of_weights(network.encoder.state_dict())
+
+
+def save_learner(path: Path, network: Network, meta: Mapping[str, object]) -> str:
+    """Writes a network with what it takes to build it again; returns the digest of its weights."""
+    weights = checkpoints.on_cpu(network.state_dict())
+    digest = checkpoints.digest_of_weights(weights)
+    content = {**meta, "plan": asdict(network.plan), "digest": digest}
+    checkpoints.save(path, {"weights": weights, "meta": content})
+    return digest
+
+
+def load_learner(path: Path) -> tuple[Network, dict[str, object]]:
+    """The network of a checkpoint, on the CPU, and the checkpoint's meta data.
+
+    Raises:
+        TrainingError: It is not a learner's checkpoint, or its weights are not those written.
+    """
+    content = checkpoints.load(path)
+    meta, weights = content.get("meta"), content.get("weights")
+    if not isinstance(meta, dict) or not isinstance(weights, dict) or "plan" not in meta:
+        raise TrainingError(
+            f"{path} is not a learner's checkpoint: it has {sorted(content)} where weights and "
+            "meta are needed; give encoder files to encoder.weights instead"
+        )
+    network = blank_network(Plan(**meta["plan"]))
+    network.load_state_dict(weights)
+    if checkpoints.digest_of_weights(network.state_dict()) != meta["digest"]:
+        raise TrainingError(f"{path}: its weights are not those it was written with; train again")
+    return network, meta
+
+
+def check_encoder(encoder: Encoder, *, image_shape: tuple[int, int, int], num_classes: int) -> None:
+    """Refuses an encoder that cannot serve images of this shape (H, W, Ch).
+
+    Raises:
+        TrainingError: With the reason and the way out.
+    """
+    height, width, channels = image_shape
+    least = 32 if encoder.name in ("resnet18", "resnet50") else 8
+    if min(height, width) < least:
+        raise TrainingError(
+            f"{encoder.name} needs images of {least} pixels and more, these are {height}x{width}; "
+            "take an encoder with a 3x3 stem, or enlarge the images"
+        )
+    if num_classes < 2:
+        raise TrainingError(f"there is {num_classes} class; a classifier needs two or more")
+    plan_network(encoder, image_channels=channels, num_classes=num_classes, dropout=0.0)

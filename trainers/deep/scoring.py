@@ -1,0 +1,91 @@
+"""Images under a network that does not change: evaluation mode, evaluation transform, fixed grid.
+
+Legend: ``N`` images, ``B`` of them at a time, ``C`` classes, ``D`` embedding width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from trainers.base import Examples, Images
+from trainers.deep.compute import Mode
+from trainers.deep.images import Normaliser, Pixels
+from trainers.deep.metrics import Counts, classification_metrics
+from trainers.deep.networks import Network
+
+PIXELS_AT_A_TIME = 2**20
+"""Bounds the activations of one block; a power of two images of any size fits below it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """One block of rows."""
+
+    block: slice
+    logits: Tensor  # (B, C)
+    embeddings: Tensor  # (B, D)
+
+    @property
+    def log_probs(self) -> Tensor:
+        """(B, C), natural logarithm."""
+        return self.logits.log_softmax(dim=1)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Inside, the network is in evaluation mode and keeps no gradients."""
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        network.train(was_training)
+
+
+def score(
+    network: Network, pixels: Pixels, normalise: Normaliser, mode: Mode, device: str
+) -> Iterator[Scored]:
+    """Scores all images block by block, in order; the grid depends on the images' size alone."""
+    size = block_size(pixels.shape)
+    with evaluating(network):
+        for start in range(0, len(pixels), size):
+            block = slice(start, min(start + size, len(pixels)))
+            images = normalise(pixels.take(torch.arange(block.start, block.stop)))
+            with mode.autocast(device):
+                logits, embeddings = network(mode.arrange(images))
+            yield Scored(block, logits, embeddings)
+
+
+def block_size(image_shape: tuple[int, int, int]) -> int:
+    """Images at a time for images of this (H, W, Ch): a power of two between 16 and 512."""
+    fitting = PIXELS_AT_A_TIME // (image_shape[0] * image_shape[1])
+    return int(2 ** max(4, min(9, fitting.bit_length() - 1)))
+
+
+def log_probs_of(
+    network: Network, images: Images, examples: Examples, mode: Mode, device: str
+) -> npt.NDArray[np.float32]:
+    """(N, C) float32 of these examples, in their order."""
+    pixels = Pixels(images, examples.rows, device)
+    blocks = score(network, pixels, Normaliser(images, device), mode, device)
+    return np.concatenate([block.log_probs.cpu().numpy() for block in blocks])
+
+
+def evaluate(
+    network: Network, images: Images, examples: Examples, mode: Mode, device: str
+) -> tuple[dict[str, float], Counts]:
+    """Metrics and confusion matrix on these examples; where there are none, none and zeros."""
+    if len(examples) == 0:
+        empty = np.zeros((network.plan.num_classes,) * 2, dtype=np.int64)
+        return {}, empty
+    return classification_metrics(
+        log_probs_of(network, images, examples, mode, device), examples.labels
+    )

@@ -1,0 +1,16 @@
+"""Randomness derived from a seed and a purpose, in torch's own generators."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+
+def generator(seed: int, *purpose: str | int) -> torch.Generator:
+    """A generator of its own for a purpose, such as ``generator(seed, "views", epoch)``.
+
+    Always on the CPU: draws are small, and the same on every device.
+    """
+    digest = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -1,0 +1,82 @@
+"""Weights as the policy of the round says, and proof that they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainers.base import TrainingError, TrainTask
+from trainers.deep.checkpoints import digest_of_weights
+from trainers.deep.importing import ImportedEncoder
+from trainers.deep.networks import (
+    Network,
+    Plan,
+    build_network,
+    encoder_digest,
+    load_learner,
+    plan_network,
+)
+from trainers.deep.seeding import generator
+from trainers.fer_classifier import FERClassifier
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A network before its first step."""
+
+    network: Network
+    initial_digest: str
+    encoder_digest: str
+    source: str  # for people
+
+
+def starting_network(trainer: FERClassifier, task: TrainTask, image_channels: int) -> Start:
+    """The network of a fit's first step, as the weight policy says.
+
+    Raises:
+        TrainingError: A file does not fit, or what was loaded is not what the file holds.
+    """
+    if trainer.weights == "warm_start" and task.previous is not None:
+        network, source = _continued(trainer, task, image_channels), f"continues {task.previous}"
+    else:
+        plan, imported = plan_network(
+            trainer.encoder,
+            image_channels=image_channels,
+            num_classes=task.num_classes,
+            dropout=trainer.dropout,
+        )
+        network = fresh_network(plan, imported, task.seed)
+        source = str(imported.report) if imported else "drawn from the seed"
+    digest = digest_of_weights(network.state_dict())
+    return Start(network, digest, encoder_digest(network), source)
+
+
+def fresh_network(
+    plan: Plan, imported: ImportedEncoder | None, seed: int, restart: int = 0
+) -> Network:
+    """A network with the encoder of a file, if there is one, and all else drawn from the seed."""
+    network = build_network(plan, generator(seed, "init", restart))
+    if imported is not None:
+        # Not strict, as names on the allow-list may be missing; the digest proves the others.
+        network.encoder.load_state_dict(dict(imported.tensors), strict=False)
+        state = network.encoder.state_dict()
+        loaded = {name: state[name] for name in imported.tensors}
+        if digest_of_weights(loaded) != digest_of_weights(imported.tensors):
+            raise TrainingError(
+                f"the encoder's weights are not those of {imported.path} after loading: they are "
+                "of another type; save the file in float32"
+            )
+    return network
+
+
+def _continued(trainer: FERClassifier, task: TrainTask, image_channels: int) -> Network:
+    if task.previous is None:
+        raise TrainingError("warm_start needs the last round's checkpoint, and none was given")
+    network, _ = load_learner(task.previous)
+    wanted = (trainer.encoder.name, task.num_classes, trainer.dropout)
+    found = (network.plan.encoder, network.plan.num_classes, network.plan.dropout)
+    if wanted != found or image_channels not in (network.plan.in_channels, 1):
+        raise TrainingError(
+            f"{task.previous} holds (encoder, classes, dropout) = {found}, the trainer asks for "
+            f"{wanted}; a warm start needs the same network"
+        )
+    return network

@@ -1,0 +1,63 @@
+"""Which network turns an image into an embedding, and where its weights come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+EncoderName = Literal["resnet18_cifar", "resnet10_narrow", "resnet18", "resnet50"]
+
+DEFAULT_WIDTHS = {"resnet18_cifar": 64, "resnet10_narrow": 16}
+"""Channels of the first of four stages; each later stage has twice as many."""
+
+
+class Encoder(BaseModel):
+    """A residual network up to its global average pool.
+
+    `resnet18_cifar` and `resnet10_narrow` have a 3x3 stem without pooling, for small images;
+    `resnet18` and `resnet50` are torchvision's, for 96 pixels and more.
+
+    The network takes as many channels as the images have, unless `weights` were trained on three
+    channels: then grey images are repeated.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    name: EncoderName = "resnet18_cifar"
+    """Architecture."""
+    width: int | None = Field(default=None, ge=1)
+    """Channels of the first stage of a 3x3-stem network; its published width if not given."""
+    weights: Path | None = None
+    """Checkpoint to start from: ours, a contrastive `last.pth`, or a plain state dict."""
+    prefix: str | None = None
+    """What the encoder's names begin with in the file; found among known ones if not given."""
+    allow_missing: tuple[str, ...] = ()
+    """Names (`*` matches any run of characters) the file may lack or hold in another shape; these
+    are drawn anew."""
+    allow_unexpected: tuple[str, ...] = ()
+    """Names (`*` matches) in the file that are left aside; classification heads always are."""
+
+    @model_validator(mode="after")
+    def _width_is_of_a_narrowable_network(self) -> Encoder:
+        if self.width is not None and self.name not in DEFAULT_WIDTHS:
+            raise ValueError(
+                f"{self.name} has a fixed width; leave `width` out or take one of "
+                f"{', '.join(DEFAULT_WIDTHS)}"
+            )
+        return self
+
+
+def with_default_policy(fields: object) -> object:
+    """Fills in the weight policy of a trainer's raw fields: what the encoder's file suggests.
+
+    A pydantic validator of mode "before"; what is not a mapping is left to pydantic to refuse.
+    """
+    if not isinstance(fields, dict) or "weights" in fields:
+        return fields
+    encoder = fields.get("encoder")
+    file = (
+        encoder.get("weights") if isinstance(encoder, dict) else getattr(encoder, "weights", None)
+    )
+    return {**fields, "weights": "from_pretrained" if file else "from_scratch"}

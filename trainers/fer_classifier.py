@@ -1,0 +1,75 @@
+"""Fine-tuning an encoder and a linear head on labelled faces."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from trainers.base import (
+    Predictions,
+    PredictTask,
+    Trainer,
+    TrainingError,
+    TrainReport,
+    TrainTask,
+    WeightPolicy,
+)
+from trainers.encoders import Encoder, with_default_policy
+from trainers.recipes import Recipe
+
+
+class FERClassifier(Recipe, Trainer):
+    """Fine-tunes all of an encoder with a linear head on it.
+
+    Defaults follow the published active-learning protocol of Roy & Etemad 2023 (arXiv 2307.02744)
+    and its code. Differs: weights start as `weights` says, images are scored without augmentation,
+    the training order and views depend on the seed alone, and a last minibatch of one image joins
+    the one before it.
+    """
+
+    name: Literal["fer_classifier"] = "fer_classifier"
+    encoder: Encoder = Encoder()
+    """What turns an image into an embedding."""
+    weights: WeightPolicy = "from_scratch"
+    """Weights at the start of a round; `from_pretrained` unless set, if the encoder has a file."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the embedding hidden from the head in training, and in posterior draws."""
+    posterior_draws: int = Field(default=10, ge=1)
+    """K, the masks tried where a strategy asks for Monte-Carlo dropout."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _policy_follows_the_encoder(cls, fields: object) -> object:
+        return with_default_policy(fields)
+
+    @model_validator(mode="after")
+    def _policy_and_encoder_agree(self) -> FERClassifier:
+        if self.weights == "from_pretrained" and self.encoder.weights is None:
+            raise ValueError("from_pretrained needs a file; set encoder.weights or another policy")
+        if self.weights == "from_scratch" and self.encoder.weights is not None:
+            raise ValueError(
+                f"from_scratch would never read encoder.weights ({self.encoder.weights}); "
+                "take the file out, or set weights to from_pretrained or warm_start"
+            )
+        return self
+
+    def fit(self, task: TrainTask) -> TrainReport:
+        from trainers.deep.fit import fit_classifier
+
+        return fit_classifier(self, task)
+
+    def predict(self, task: PredictTask) -> Predictions:
+        if "mc_log_probs" in task.outputs and self.dropout == 0:
+            raise TrainingError(
+                "posterior draws need a network with dropout, and this one has dropout 0; "
+                "set trainer.dropout, or take a strategy that does not ask for mc_log_probs"
+            )
+        from trainers.deep.predict import predict_classifier
+
+        return predict_classifier(task, posterior_draws=self.posterior_draws)
+
+    def check(self, *, image_shape: tuple[int, int, int], num_classes: int) -> None:
+        from trainers.deep.networks import check_encoder
+
+        check_encoder(self.encoder, image_shape=image_shape, num_classes=num_classes)

@@ -1,0 +1,128 @@
+"""What YAML may set about gradient training, whatever is trained: optimiser, views, stop rules."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Precision = Literal["float32", "bfloat16", "auto"]
+
+_FROZEN = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class SGD(BaseModel):
+    """Stochastic gradient descent with momentum."""
+
+    model_config = _FROZEN
+
+    name: Literal["sgd"] = "sgd"
+    lr: float = Field(default=0.01, gt=0)
+    """Learning rate of the first epoch."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Share of the last step that is taken again."""
+    weight_decay: float = Field(default=5e-4, ge=0)
+    """L2 penalty on all weights."""
+    nesterov: bool = False
+    """Look ahead along the momentum; needs momentum."""
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> SGD:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs momentum > 0; set momentum, or nesterov: false")
+        return self
+
+
+class PadCrop(BaseModel):
+    """A window of the image's own size out of the image framed in black, perhaps mirrored."""
+
+    model_config = _FROZEN
+
+    name: Literal["pad_crop"] = "pad_crop"
+    padding: int = Field(default=4, ge=0)
+    """Width of the frame, in pixels."""
+    flip: bool = True
+    """Mirror every other image, by chance."""
+
+
+class ResizedCrop(BaseModel):
+    """A part of the image, blown up to its size, perhaps mirrored (Szegedy et al. 2015)."""
+
+    model_config = _FROZEN
+
+    name: Literal["resized_crop"] = "resized_crop"
+    min_area: float = Field(default=0.2, gt=0, le=1)
+    """Smallest share of the image's area that is kept; the largest is all of it."""
+    max_aspect: float = Field(default=4 / 3, ge=1)
+    """Largest ratio of the part's sides, either way."""
+    flip: bool = True
+    """Mirror every other image, by chance."""
+
+
+Augmentation = Annotated[PadCrop | ResizedCrop, Field(discriminator="name")]
+
+
+class StopRules(BaseModel):
+    """When a fit has learnt what it can; accuracies are running ones of the training epoch.
+
+    The published protocol of ActiveFER (Roy & Etemad 2023, arXiv 2307.02744, and its code), except
+    that the cap of epochs means exactly that many.
+    """
+
+    model_config = _FROZEN
+
+    max_train_accuracy: float | None = Field(default=0.999, gt=0, le=1)
+    """Stop at this training accuracy."""
+    saturation_window: int | None = Field(default=10, ge=2)
+    """Stop when, among the last so many epochs, none improved on an earlier one ..."""
+    saturation_gain: float = Field(default=0.001, gt=0)
+    """... by at least this much."""
+    divergence_every: int | None = Field(default=50, ge=1)
+    """Every so many epochs a fit that learns nothing is begun anew: fresh weights and momentum."""
+    divergence_accuracy: float = Field(default=0.2, ge=0, le=1)
+    """Training accuracy below which it learns nothing."""
+    min_steps: int = Field(default=0, ge=0)
+    """Optimiser steps before which no rule stops a fit; raises the cap of epochs if need be, so
+    that a small labelled set gets as many steps as a large one."""
+
+
+class Compute(BaseModel):
+    """How a network is computed."""
+
+    model_config = _FROZEN
+
+    precision: Precision = "float32"
+    """Arithmetic of the encoder. `auto` measures once on the worker and keeps to it; two runs on
+    two machines may then differ."""
+    channels_last: bool | Literal["auto"] = True
+    """Memory layout of images and weights."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads; as many as the worker has if not given. Sums come out differently in the last
+    bits with another number, so name one where workers differ."""
+
+
+class Recipe(BaseModel):
+    """Everything about gradient training that YAML may set."""
+
+    model_config = _FROZEN
+
+    epochs: int = Field(default=200, ge=1)
+    """Passes over the labelled set at most; the cosine schedule ends there."""
+    batch_size: int = Field(default=20, ge=1)
+    """Labelled images a step. A last minibatch of one joins the one before it."""
+    optimizer: SGD = SGD()
+    """How weights follow gradients."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Learning rate over epochs: down to zero along half a cosine, or unchanged."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of each target spread evenly over all classes."""
+    augmentation: Augmentation = PadCrop()
+    """Random views of training images. Scoring never uses them."""
+    stopping: StopRules = StopRules()
+    """When to stop before the cap of epochs."""
+    validate_every: int = Field(default=1, ge=1)
+    """Epochs between looks at the validation set; the last epoch is always looked at."""
+    compute: Compute = Compute()
+    """Precision and memory layout."""
+    checkpoint_every_s: float = Field(default=2.0, ge=0)
+    """Least seconds between two epoch checkpoints: what a kill may cost."""
