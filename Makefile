@@ -24,7 +24,7 @@ check: setup  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	$(BIN)/lint-imports
 
 smoke: setup  ## the shortest run there is: a few seconds, no Ray, no MLflow
 	$(BIN)/alo run experiments/tiny/smoke.yaml --root $$(mktemp -d)

@@ -23,7 +23,7 @@ from al_orchestrator.config import (
 )
 from al_orchestrator.controller import Blind, Controller, Rooms, Step, Watcher
 from al_orchestrator.datasets import PackedDataset, pack
-from al_orchestrator.errors import ConfigError, RunMismatch
+from al_orchestrator.errors import ConfigError, LedgerError, RunMismatch
 from al_orchestrator.executors import Executor, open_executor
 from al_orchestrator.files import write_text
 from al_orchestrator.mirror import Mirror
@@ -151,12 +151,18 @@ class Experiment:
         """Lets go of the run; `status` and `why` are recorded if it did not get to its end."""
         try:
             if status is not None:
-                with self._rooms.pool.commit() as entry:
-                    entry.event(status.lower(), {"why": why})
-                    entry.tell("status", {"status": status})
+                self._record_end(status, why)
             self._unsent = self._mirror.close(_LAST_FLUSH_S if status != "KILLED" else 5.0)
         finally:
             self._stack.close()
+
+    def _record_end(self, status: str, why: str) -> None:
+        try:
+            with self._rooms.pool.commit() as entry:
+                entry.event(status.lower(), {"why": why})
+                entry.tell("status", {"status": status})
+        except LedgerError as error:  # the first error says more than this one
+            logger.warning("how the run ended is not on record: %s", error)
 
     def __enter__(self) -> Self:
         return self
@@ -221,8 +227,9 @@ def _checked_data(config: ExperimentConfig, workspace: Workspace) -> tuple[Packe
 def _found(stack: ExitStack, run: RunDir, config: ExperimentConfig, data: PackedDataset) -> Pool:
     """Creates what is missing of the run folder and takes over its ledger."""
     if not run.folder.exists():
-        run.folder.mkdir(parents=True)
+        run.folder.mkdir(parents=True, exist_ok=True)  # another process may be as fast
         stack.enter_context(run.held())
+        _refuse_other_experiment(run, config)
     pool = stack.enter_context(Pool(run.ledger))
     recorded = pool.provenance()
     if recorded is not None and recorded.dataset != data.manifest.fingerprint:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -125,35 +124,3 @@ import strategies, trainers, al_orchestrator.controller, al_orchestrator.config
 
 def test_the_core_runs_bare() -> None:
     loaded_by(BLOCKED)
-
-
-def test_relative_links_of_the_documents_lead_somewhere() -> None:
-    broken = []
-    for page in [*HOUSE.glob("*.md"), *HOUSE.glob("docs/**/*.md"), *HOUSE.glob("experiments/*.md")]:
-        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
-            if "://" not in target and not (page.parent / target).exists():
-                broken.append(f"{page.name}: {target}")
-    assert broken == []
-
-
-def test_every_command_is_in_the_readme_and_has_an_example() -> None:
-    from typer.main import get_command
-
-    from al_orchestrator.cli import app
-
-    readme = (HOUSE / "README.md").read_text()
-    group = get_command(app)
-    for name, command in group.commands.items():  # type: ignore[attr-defined]
-        below = getattr(command, "commands", None)
-        for words, each in (
-            {f"{name} {sub}": c for sub, c in below.items()} if below else {name: command}
-        ).items():
-            assert f"alo {words}" in readme, f"alo {words} is not in the README"
-            assert "Example:" in (each.help or ""), f"alo {words} shows no example"
-
-
-def test_every_strategy_is_in_the_readme() -> None:
-    from al_orchestrator.reports.catalogue import strategy_entries
-
-    readme = (HOUSE / "README.md").read_text()
-    assert [e.name for e in strategy_entries() if f"`{e.name}`" not in readme] == []

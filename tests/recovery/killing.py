@@ -59,6 +59,32 @@ def drive(config: Path, root: Path, blow: Blow | None, overrides: Sequence[str] 
     return process.exitcode
 
 
+def drive_for(config: Path, root: Path, seconds: float, overrides: Sequence[str] = ()) -> int:
+    """Runs `alo run` and kills it after so many seconds, wherever it is; returns its exit code."""
+    process = _context.Process(target=_child, args=(config, root, None, tuple(overrides)))
+    process.start()
+    process.join(seconds)
+    if process.is_alive():
+        process.kill()
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def signalled(config: Path, root: Path, number: signal.Signals, when: Path) -> int:
+    """Runs `alo run`, sends it a signal once the file `when` is there; returns its exit code."""
+    process = _context.Process(target=_child, args=(config, root, None, ()))
+    process.start()
+    while process.is_alive() and not when.exists():
+        process.join(0.01)
+    assert process.pid is not None
+    if process.is_alive():
+        os.kill(process.pid, number)
+    process.join(120)
+    assert process.exitcode is not None, "the child hangs"
+    return process.exitcode
+
+
 def count_instants(config: Path, root: Path) -> dict[Instant, int]:
     """How often an undisturbed run passes each instant; leaves that run in `root`."""
     counts_file = root.parent / "counts"
