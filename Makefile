@@ -18,7 +18,7 @@ quickstart: setup  ## run a whole experiment on drawn faces
 	$(BIN)/alo run experiments/quickstart.yaml
 
 test: setup  ## run every test that needs no GPU
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 check: setup  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
@@ -30,10 +30,11 @@ smoke: setup  ## the shortest run there is: a few seconds, no Ray, no MLflow
 	$(BIN)/alo run experiments/tiny/smoke.yaml --root $$(mktemp -d)
 
 bench: setup  ## selection, augmentation, training and round overhead, as ratios
-	$(BIN)/python benchmarks/selection.py
-	$(BIN)/python benchmarks/augmentation.py
-	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/round_overhead.py
+	$(BIN)/python -m benchmarks.selection
+	$(BIN)/python -m benchmarks.augmentation
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.executors
+	$(BIN)/python -m benchmarks.rounds
 
 clean:  ## remove the environment and caches, never runs
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class StoppedByScheduler(KeyboardInterrupt):
+class StoppedByScheduler(BaseException):
     """SIGTERM or SIGUSR1 arrived: stop soon, and let the scheduler start the command again."""
 
 

@@ -79,6 +79,7 @@ class Learner:
         result = {
             "files": {n: self._rooms.run.relative(p) for n, p in predictions.files.items()},
             "digests": {n: digest_of_file(p) for n, p in predictions.files.items()},
+            "seconds": dict(predictions.seconds),
         }
         with self._rooms.pool.commit() as entry:
             entry.end_attempt(number, "score", "recorded")

@@ -38,7 +38,20 @@ resources: {cpus_per_worker: 1, device: cpu}
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    ["torch", "al_orchestrator.experiment", "al_orchestrator.cli", "trainers.deep.fit"]
+    [
+        "torch._dynamo",  # torch's optimisers import it, for a second, at their first use
+        "trainers.deep.fit",
+        "trainers.deep.predict",
+        "al_orchestrator.cli",
+        "al_orchestrator.experiment",
+        "al_orchestrator.executors.in_process",
+        "al_orchestrator.reports.tables",
+        "matplotlib.figure",
+        "matplotlib.backends.backend_agg",
+        "pyarrow.dataset",
+        "pyarrow.parquet",
+        "pandas",
+    ]
 )
 
 

@@ -20,8 +20,10 @@ from trainers.deep.images import Normaliser, Pixels
 from trainers.deep.metrics import Counts, classification_metrics
 from trainers.deep.networks import Network
 
-PIXELS_AT_A_TIME = 2**20
-"""Bounds the activations of one block; a power of two images of any size fits below it."""
+PIXELS_AT_A_TIME = {"cpu": 2**18, "cuda": 2**20}
+"""Bounds the activations of one block. On a CPU they should stay in its caches: on two cores,
+blocks of 64 images of 48 px were scored about twice as fast as blocks of 256.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +55,8 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 def score(
     network: Network, pixels: Pixels, normalise: Normaliser, mode: Mode, device: str
 ) -> Iterator[Scored]:
-    """Scores all images block by block, in order; the grid depends on the images' size alone."""
-    size = block_size(pixels.shape)
+    """Scores all images block by block, in order; the grid depends on image size and device."""
+    size = block_size(pixels.shape, device)
     with evaluating(network):
         for start in range(0, len(pixels), size):
             block = slice(start, min(start + size, len(pixels)))
@@ -64,9 +66,10 @@ def score(
             yield Scored(block, logits, embeddings)
 
 
-def block_size(image_shape: tuple[int, int, int]) -> int:
+def block_size(image_shape: tuple[int, int, int], device: str) -> int:
     """Images at a time for images of this (H, W, Ch): a power of two between 16 and 512."""
-    fitting = PIXELS_AT_A_TIME // (image_shape[0] * image_shape[1])
+    most = PIXELS_AT_A_TIME["cuda" if device.startswith("cuda") else "cpu"]
+    fitting = most // (image_shape[0] * image_shape[1])
     return int(2 ** max(4, min(9, fitting.bit_length() - 1)))
 
 

@@ -231,14 +231,9 @@ def test_a_last_minibatch_of_one_joins_the_one_before(
 
 
 def test_the_grid_of_scoring_depends_on_the_size_of_images_alone() -> None:
-    assert [block_size((n, n, 1)) for n in (8, 48, 96, 112, 224, 1000)] == [
-        512,
-        256,
-        64,
-        64,
-        16,
-        16,
-    ]
+    sizes = (8, 48, 96, 112, 224, 1000)
+    assert [block_size((n, n, 1), "cpu") for n in sizes] == [512, 64, 16, 16, 16, 16]
+    assert [block_size((n, n, 1), "cuda:0") for n in sizes] == [512, 256, 64, 64, 16, 16]
 
 
 def test_rows_in_any_order_keep_their_labels(toy: Toy) -> None:

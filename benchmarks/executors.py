@@ -1,6 +1,6 @@
 """What running a round's work elsewhere costs: start, first call, round trip, payload.
 
-Run as ``python benchmarks/round_overhead.py``. Prints figures and asserts nothing. Images travel
+Run as ``python -m benchmarks.executors``. Prints figures and asserts nothing. Images travel
 as the path of a memory map; the same array as an argument is printed beside it, to show why.
 """
 
