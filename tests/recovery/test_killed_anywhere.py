@@ -40,7 +40,7 @@ def resumed_after(blow: Blow, undisturbed: Undisturbed, root: Path) -> dict[str,
     if drive(undisturbed.config, root, blow) == _KILLED:
         assert drive(undisturbed.config, root, None) == 0
     else:
-        # The mirror's thread marks one message or several in a commit, so the last few may not come.
+        # The mirror marks one message or several in a commit, so the last few may not come.
         assert blow.n > 0.8 * undisturbed.instants[blow.instant]
     return outcome(root)
 
