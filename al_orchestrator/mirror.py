@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from al_orchestrator.errors import TrackingError
+from al_orchestrator.errors import AloError
 from al_orchestrator.messages import Message
 from al_orchestrator.pool import Pool
 from al_orchestrator.tracking.base import RunIdentity, Tracker
@@ -94,7 +94,7 @@ class Mirror:
             for number, message in self._pool.unsent():
                 self._tracker_for_run().send(self._prepared(message))
                 self._pool.mark_sent([number])
-        except TrackingError as error:
+        except (AloError, OSError) as error:  # unreachable, or the disk is full
             if not self._said:
                 logger.warning("%s; the run goes on, and `alo sync` sends the rest later", error)
             self._said = True

@@ -32,7 +32,10 @@ def work_of(pool: Pool, number: int) -> float:
     trained = pool.stage(number, "train") or {}
     scored = pool.stage(number, "score") or {}
     selected = next(r for r in pool.rounds() if r.number == number).seconds.get("select", 0.0)
-    seconds = [*trained.get("seconds", {}).values(), *scored.get("seconds", {}).values()]
+    seconds: list[float] = [
+        *trained.get("seconds", {}).values(),
+        *scored.get("seconds", {}).values(),
+    ]
     return sum(seconds) + selected
 
 

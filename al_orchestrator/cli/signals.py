@@ -9,22 +9,29 @@ from types import FrameType
 
 
 class StoppedByScheduler(BaseException):
-    """SIGTERM or SIGUSR1 arrived: stop soon, and let the scheduler start the command again."""
+    """SIGTERM or SIGUSR1 arrived: let the scheduler start the command again."""
 
 
 @contextmanager
 def obeying_schedulers() -> Iterator[None]:
-    """Turns the first SIGTERM or SIGUSR1 into `StoppedByScheduler`; the second one kills."""
-    asked = (signal.SIGTERM, signal.SIGUSR1)
+    """Ends the block with `StoppedByScheduler` at the first such signal; the second kills."""
+    asking = (signal.SIGTERM, signal.SIGUSR1)
+    asked: list[str] = []
 
     def stop(number: int, _: FrameType | None) -> None:
-        for each in asked:
+        asked.append(signal.Signals(number).name)
+        for each in asking:
             signal.signal(each, signal.SIG_DFL)
-        raise StoppedByScheduler(signal.Signals(number).name)
+        # The one exception that Ray lets through from inside its own calls.
+        raise KeyboardInterrupt
 
-    before = {each: signal.signal(each, stop) for each in asked}
+    before = {each: signal.signal(each, stop) for each in asking}
     try:
         yield
+    except KeyboardInterrupt:
+        if asked:
+            raise StoppedByScheduler(asked[0]) from None
+        raise
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -263,7 +265,12 @@ def _check_that_someone_listens(address: str) -> None:
 
 
 def _init(**arguments: Any) -> None:
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGUSR1)}
     ray.init(logging_level=logging.ERROR, configure_logging=False, log_to_driver=False, **arguments)
+    if threading.current_thread() is threading.main_thread():
+        # Ray installs handlers of its own, with which SIGTERM ends in an abort.
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _nodes() -> list[Node]:

@@ -126,7 +126,7 @@ class Pool:
             if recorded != provenance:
                 raise LedgerError(f"{self.path} belongs to {recorded}, not to {provenance}")
             return
-        with self._writing, self._writer.begin() as connection:
+        with self._transaction() as connection:
             connection.execute(
                 sa.insert(EXPERIMENT).values(
                     one=1, **vars(provenance), created_ms=now_ms(), epoch=0
@@ -135,7 +135,7 @@ class Pool:
 
     def take_over(self, detail: Mapping[str, Any]) -> int:
         """Starts a new epoch: from here on no earlier controller can commit. Returns its number."""
-        with self._writing, self._writer.begin() as connection:
+        with self._transaction() as connection:
             connection.execute(sa.update(EXPERIMENT).values(epoch=EXPERIMENT.c.epoch + 1))
             self._epoch = int(connection.execute(sa.select(EXPERIMENT.c.epoch)).scalar_one())
             connection.execute(
@@ -153,14 +153,26 @@ class Pool:
         Raises:
             LedgerError: This controller has been superseded, or a constraint does not hold.
         """
+        with self._transaction() as connection:
+            self._refuse_stale(connection)
+            yield Entry(connection, self._epoch)
+
+    def mark_sent(self, numbers: Sequence[int]) -> None:
+        """Notes that the tracker took these messages."""
+        with self._transaction() as connection:
+            connection.execute(
+                sa.update(OUTBOX).where(OUTBOX.c.number.in_(numbers)).values(sent_ms=now_ms())
+            )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
         with self._writing:
             try:
                 with self._writer.begin() as connection:
-                    self._refuse_stale(connection)
-                    yield Entry(connection, self._epoch)
+                    yield connection
             except sa.exc.IntegrityError as error:
                 raise LedgerError(f"the ledger refuses: {error.orig}") from error
-            except sa.exc.OperationalError as error:
+            except sa.exc.DBAPIError as error:
                 raise LedgerError(f"{self.path} could not be written: {error.orig}") from error
 
     def _refuse_stale(self, connection: sa.Connection) -> None:
@@ -169,13 +181,6 @@ class Pool:
             raise LedgerError(
                 f"another controller took over this run (epoch {newest}, this one is "
                 f"{self._epoch}); nothing was written"
-            )
-
-    def mark_sent(self, numbers: Sequence[int]) -> None:
-        """Notes that the tracker took these messages."""
-        with self._writing, self._writer.begin() as connection:
-            connection.execute(
-                sa.update(OUTBOX).where(OUTBOX.c.number.in_(numbers)).values(sent_ms=now_ms())
             )
 
     # Reading: anyone, at any time.

@@ -17,7 +17,12 @@ from typing import Any
 import pytest
 from killing import EXPERIMENT, outcome
 
-pytestmark = [pytest.mark.torch, pytest.mark.ray, pytest.mark.mlflow, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.ray,
+    pytest.mark.mlflow,
+    pytest.mark.slow,
+]
 
 ON_RAY = ("executor=ray", "tracking.name=mlflow", "resources.cpus_per_worker=1")
 
@@ -47,14 +52,16 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     return Scene(config, folder / "runs", outcome(folder / "alone"))
 
 
-def kill_when(words: list[str], said: str, victim: str) -> int:
-    """Starts a command and kills it, or its Ray worker, as soon as it says something."""
+def kill_when(
+    words: list[str], said: str, victim: str, number: signal.Signals = signal.SIGKILL
+) -> int:
+    """Starts a command and signals it, or its Ray worker, as soon as it says something."""
     with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as p:
         assert p.stderr is not None
         for line in p.stderr:
             if said in line:
                 pid = p.pid if victim == "controller" else _worker_of(p.pid)
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, number)
                 break
         threading.Thread(target=p.stderr.read, daemon=True).start()
         return p.wait(180)
@@ -77,16 +84,26 @@ def _worker_of(controller: int) -> int:
     raise AssertionError(f"no Ray worker of {controller} among {sorted(parents.values())}")
 
 
-def test_killed_and_resumed_on_ray_it_is_the_run_that_was_left_alone(scene: Scene) -> None:
+@pytest.fixture(scope="module")
+def resumed(scene: Scene) -> Path:
+    """The workspace of a run whose controller was killed on Ray, and which went on."""
     words = run_words(scene.config, scene.root, *ON_RAY)
     assert kill_when(words, "round 0: queried", "controller") == -signal.SIGKILL
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr
-    assert outcome(scene.root) == scene.undisturbed
+    return scene.root
 
 
-def test_each_metric_stands_in_mlflow_once_with_labels_as_its_step(scene: Scene) -> None:
-    with sqlite3.connect(scene.root / "mlflow.db") as store:
+def test_killed_and_resumed_on_ray_it_is_the_run_that_was_left_alone(
+    scene: Scene, resumed: Path
+) -> None:
+    assert outcome(resumed) == scene.undisturbed
+
+
+def test_each_metric_stands_in_mlflow_once_with_labels_as_its_step(
+    scene: Scene, resumed: Path
+) -> None:
+    with sqlite3.connect(resumed / "mlflow.db") as store:
         runs = store.execute("SELECT run_uuid, status FROM runs").fetchall()
         metrics = store.execute("SELECT key, step, value FROM metrics").fetchall()
     assert [status for _, status in runs] == ["FINISHED"]
@@ -102,8 +119,8 @@ def test_each_metric_stands_in_mlflow_once_with_labels_as_its_step(scene: Scene)
     assert accuracy == recorded
 
 
-def test_the_artifacts_of_every_round_are_in_mlflow(scene: Scene) -> None:
-    (artifacts,) = (scene.root / "mlartifacts").glob("**/round-000")
+def test_the_artifacts_of_every_round_are_in_mlflow(resumed: Path) -> None:
+    (artifacts,) = (resumed / "mlartifacts").glob("**/round-000")
     names = {path.name for path in artifacts.iterdir()}
     assert names == {
         "seed_set.parquet",
@@ -116,17 +133,25 @@ def test_the_artifacts_of_every_round_are_in_mlflow(scene: Scene) -> None:
     }
 
 
-def test_status_and_labels_tell_what_the_ledger_holds(scene: Scene, tmp_path: Path) -> None:
-    words = alo("status", "small", "--json", "--root", scene.root)
+def test_status_and_labels_tell_what_the_ledger_holds(resumed: Path, tmp_path: Path) -> None:
+    words = alo("status", "small", "--json", "--root", resumed)
     status = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
     assert status["state"] == "finished"
     assert status["starts"] == 2
     assert [r["labelled"] for r in status["rounds"]] == [14, 21, 28]
     table = tmp_path / "labels.csv"
-    subprocess.run(alo("labels", "export", "small", table, "--root", scene.root), check=True)
+    subprocess.run(alo("labels", "export", "small", table, "--root", resumed), check=True)
     lines = table.read_text().splitlines()
     assert lines[0] == "round,rank,id,label,source,score"
     assert len(lines) == 1 + 28
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_asked_to_stop_on_ray_it_says_so_by_its_exit_code(
+    scene: Scene, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    words = run_words(scene.config, tmp_path, *ON_RAY[::2], "tracking.name=nothing")
+    assert kill_when(words, "round 0: trained", "controller", number) == code
 
 
 def test_a_killed_worker_is_replaced_and_the_round_ends_the_same(scene: Scene) -> None:
