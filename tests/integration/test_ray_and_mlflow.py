@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
-import threading
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,15 +57,15 @@ def kill_when(
     words: list[str], said: str, victim: str, number: signal.Signals = signal.SIGKILL
 ) -> int:
     """Starts a command and signals it, or its Ray worker, as soon as it says something."""
-    with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as p:
-        assert p.stderr is not None
-        for line in p.stderr:
-            if said in line:
-                pid = p.pid if victim == "controller" else _worker_of(p.pid)
-                os.kill(pid, number)
-                break
-        threading.Thread(target=p.stderr.read, daemon=True).start()
-        return p.wait(180)
+    # A file, not a pipe: processes of a killed Ray may hold a pipe open for a minute.
+    with tempfile.NamedTemporaryFile("r") as log, Path(log.name).open("w") as stderr:
+        process = subprocess.Popen(words, stderr=stderr, stdout=subprocess.DEVNULL)
+        while said not in log.read():
+            log.seek(0)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                raise AssertionError(f"it ended with {process.wait(0.02)}: {log.read()}")
+        os.kill(process.pid if victim == "controller" else _worker_of(process.pid), number)
+        return process.wait(180)
 
 
 def _worker_of(controller: int) -> int:
