@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import logging
 import os
 import platform
-import shutil
 import socket
+import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal, Self
 
@@ -77,12 +78,11 @@ class Experiment:
         workspace = Workspace(Path(root).resolve())
         run = workspace.run(config.name)
         with ExitStack() as stack:
-            with _leaving_nothing_on_error(workspace.root):
-                if run.folder.exists():
-                    stack.enter_context(run.held(_PREDECESSOR_S))
-                    _refuse_other_experiment(run, config)
-                data, splits = _checked_data(config, workspace)
-                pool = _found(stack, run, config, data)
+            if run.folder.exists():
+                stack.enter_context(run.held(_PREDECESSOR_S))
+                _refuse_other_experiment(run, config)
+            data, splits = _checked_data(config, workspace)
+            pool = _found(stack, run, config, data)
             mirror = mirror_of(pool, run, config, workspace, data)
             executor = _LazyExecutor(config)
             stack.callback(executor.close)
@@ -184,18 +184,6 @@ class Experiment:
                 entry.tell("status", {"status": "RUNNING"})
 
 
-@contextmanager
-def _leaving_nothing_on_error(root: Path) -> Iterator[None]:
-    """Removes a workspace that was made for an experiment that is not possible."""
-    was_there = root.exists()
-    try:
-        yield
-    except ConfigError:
-        if not was_there:
-            shutil.rmtree(root, ignore_errors=True)
-        raise
-
-
 def _refuse_other_experiment(run: RunDir, config: ExperimentConfig) -> None:
     if not run.config.exists():
         return
@@ -214,14 +202,28 @@ def _refuse_other_experiment(run: RunDir, config: ExperimentConfig) -> None:
 
 
 def _checked_data(config: ExperimentConfig, workspace: Workspace) -> tuple[PackedDataset, Splits]:
-    data = pack(config.dataset, workspace.root)
+    """Data and splits of an experiment; one that cannot be run leaves no workspace behind."""
+    root = workspace.root
+    if not root.exists():
+        beside = next(folder for folder in root.parents if folder.exists())
+        with tempfile.TemporaryDirectory(prefix=".alo-", dir=beside) as folder:
+            staged = Path(folder) / root.name
+            _checked(config, pack(config.dataset, staged))
+            root.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(OSError):  # another process was faster
+                staged.rename(root)
+    data = pack(config.dataset, root)
+    return data, _checked(config, data)
+
+
+def _checked(config: ExperimentConfig, data: PackedDataset) -> Splits:
     splits = split(data.manifest, config)
     shape, classes = data.manifest.image_shape, len(data.manifest.classes)
     try:
         config.trainer.check(image_shape=shape, num_classes=classes)
     except TrainingError as error:
         raise ConfigError(f"trainer {config.trainer.name}: {error}") from error
-    return data, splits
+    return splits
 
 
 def _found(stack: ExitStack, run: RunDir, config: ExperimentConfig, data: PackedDataset) -> Pool:
