@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: setup quickstart test check smoke bench clean
+.PHONY: setup quickstart test check schema smoke bench clean
 
 setup: $(READY)  ## create .venv and install everything
 $(READY): pyproject.toml
@@ -28,6 +28,9 @@ check: setup  ## format, lint, types, import rules
 
 smoke: setup  ## the shortest run there is: a few seconds, no Ray, no MLflow
 	$(BIN)/alo run experiments/tiny/smoke.yaml --root $$(mktemp -d)
+
+schema: setup  ## write the editors' schema of an experiment anew
+	$(BIN)/alo config schema > experiments/experiment.schema.json
 
 bench: setup  ## selection, augmentation, training and round overhead, as ratios
 	$(BIN)/python -m benchmarks.selection

@@ -23,7 +23,7 @@ from al_orchestrator.config import (
     load_config,
 )
 from al_orchestrator.controller import Blind, Controller, Rooms, Step, Watcher
-from al_orchestrator.datasets import PackedDataset, pack
+from al_orchestrator.datasets import PackedDataset, pack, verify
 from al_orchestrator.errors import ConfigError, LedgerError, RunMismatch
 from al_orchestrator.executors import Executor, open_executor
 from al_orchestrator.files import write_text
@@ -78,10 +78,12 @@ class Experiment:
         workspace = Workspace(Path(root).resolve())
         run = workspace.run(config.name)
         with ExitStack() as stack:
-            if run.folder.exists():
-                stack.enter_context(run.held(_PREDECESSOR_S))
-                _refuse_other_experiment(run, config)
+            is_new = not run.folder.exists()
+            if not is_new:
+                _take_folder(stack, run, config)
             data, splits = _checked_data(config, workspace)
+            if is_new:  # or was; another process may be as fast, and then has the lock
+                _take_folder(stack, run, config)
             pool = _found(stack, run, config, data)
             mirror = mirror_of(pool, run, config, workspace, data)
             executor = _LazyExecutor(config)
@@ -98,7 +100,11 @@ class Experiment:
                 watcher=watcher or Blind(),
             )
             experiment = cls(stack.pop_all(), rooms, mirror)
-        experiment._begin()
+        try:
+            experiment._begin()
+        except BaseException:
+            experiment.close()
+            raise
         return experiment
 
     @property
@@ -184,9 +190,17 @@ class Experiment:
                 entry.tell("status", {"status": "RUNNING"})
 
 
-def _refuse_other_experiment(run: RunDir, config: ExperimentConfig) -> None:
+def _take_folder(stack: ExitStack, run: RunDir, config: ExperimentConfig) -> None:
+    """Makes the run folder if need be, locks it, and refuses what does not belong there."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    stack.enter_context(run.held(_PREDECESSOR_S))
     if not run.config.exists():
         return
+    if not run.has_ledger:
+        raise RunMismatch(
+            f"{run.folder} holds a run without its ledger {run.ledger.name}; "
+            "restore it, or remove the folder to start anew"
+        )
     lines = differences(load_config(run.config), config)
     if lines:
         raise RunMismatch(
@@ -203,20 +217,28 @@ def _refuse_other_experiment(run: RunDir, config: ExperimentConfig) -> None:
 
 def _checked_data(config: ExperimentConfig, workspace: Workspace) -> tuple[PackedDataset, Splits]:
     """Data and splits of an experiment; one that cannot be run leaves no workspace behind."""
-    root = workspace.root
-    if not root.exists():
-        beside = next(folder for folder in root.parents if folder.exists())
-        with tempfile.TemporaryDirectory(prefix=".alo-", dir=beside) as folder:
-            staged = Path(folder) / root.name
-            _checked(config, pack(config.dataset, staged))
-            root.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(OSError):  # another process was faster
-                staged.rename(root)
-    data = pack(config.dataset, root)
+    try:
+        if not workspace.root.exists():
+            _stage(config, workspace.root)
+        data = pack(config.dataset, workspace.root)
+    except OSError as error:
+        raise ConfigError(f"{workspace.root} cannot be used as a workspace: {error}") from error
     return data, _checked(config, data)
 
 
+def _stage(config: ExperimentConfig, root: Path) -> None:
+    """Packs and checks beside a workspace that does not exist yet, and puts the result there."""
+    beside = next(folder for folder in root.parents if folder.exists())
+    with tempfile.TemporaryDirectory(prefix=".alo-", dir=beside) as folder:
+        staged = Path(folder) / root.name
+        _checked(config, pack(config.dataset, staged))
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):  # another process was faster
+            staged.rename(root)
+
+
 def _checked(config: ExperimentConfig, data: PackedDataset) -> Splits:
+    verify(data)
     splits = split(data.manifest, config)
     shape, classes = data.manifest.image_shape, len(data.manifest.classes)
     try:
@@ -228,10 +250,6 @@ def _checked(config: ExperimentConfig, data: PackedDataset) -> Splits:
 
 def _found(stack: ExitStack, run: RunDir, config: ExperimentConfig, data: PackedDataset) -> Pool:
     """Creates what is missing of the run folder and takes over its ledger."""
-    if not run.folder.exists():
-        run.folder.mkdir(parents=True, exist_ok=True)  # another process may be as fast
-        stack.enter_context(run.held())
-        _refuse_other_experiment(run, config)
     pool = stack.enter_context(Pool(run.ledger))
     recorded = pool.provenance()
     if recorded is not None and recorded.dataset != data.manifest.fingerprint:
@@ -239,9 +257,9 @@ def _found(stack: ExitStack, run: RunDir, config: ExperimentConfig, data: Packed
             f"{run.folder} was started on dataset {recorded.dataset[:12]}, and "
             f"{config.dataset.name} now holds {data.manifest.fingerprint[:12]}: the data changed"
         )
-    write_text(run.config, dump_config(config))
     run_key = recorded.run_key if recorded is not None else uuid.uuid4().hex
     pool.found(Provenance(run_key, identity_digest(config), data.manifest.fingerprint))
+    write_text(run.config, dump_config(config))
     pool.take_over(_this_program())
     return pool
 

@@ -25,16 +25,19 @@ class _ToConsole(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        self._console.print(
-            prefix + self.format(record), markup=False, highlight=False, soft_wrap=True
-        )
+        try:
+            self._console.print(
+                prefix + self.format(record), markup=False, highlight=False, soft_wrap=True
+            )
+        except (OSError, ValueError):  # nobody reads any more: no reason to stop a run
+            self.handleError(record)
 
 
 def configure(*, quiet: bool) -> Console:
     """Sends the log of our own rooms to stderr; returns the console that writes there."""
     from rich.console import Console
 
-    console = Console(stderr=True)
+    console = Console(file=sys.stderr)  # kept: a call in this process may have its own stderr
     handler = _ToConsole(console)
     handler.setLevel(logging.WARNING if quiet else logging.INFO)
     root = logging.getLogger()

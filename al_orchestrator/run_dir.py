@@ -52,7 +52,7 @@ class Workspace:
         Raises:
             ConfigError: The name is one the workspace needs for itself.
         """
-        if name in _RESERVED:
+        if name in _RESERVED or name.startswith("mlflow.db"):
             raise ConfigError(f"a run cannot be called {name!r}: the workspace needs that folder")
         return RunDir(self.root / name)
 
@@ -74,6 +74,12 @@ class RunDir:
     @property
     def ledger(self) -> Path:
         return self.folder / "pool.db"
+
+    @property
+    def has_ledger(self) -> bool:
+        """Whether there is anything in the ledger's file or its write-ahead log."""
+        files = (self.ledger, self.ledger.with_name("pool.db-wal"))
+        return any(path.exists() and path.stat().st_size for path in files)
 
     @property
     def config(self) -> Path:

@@ -15,7 +15,9 @@ class Budget(BaseModel):
     not change.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     initial: PositiveInt
     """Labels of the seed set, which round 0 trains on."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 
-from al_orchestrator.errors import RunInUse
+from al_orchestrator.errors import AloError
 from al_orchestrator.pool import Pool
 from al_orchestrator.rounds import RoundState
 from al_orchestrator.run_dir import RunDir, Workspace
+
+logger = logging.getLogger(__name__)
 
 
 def sweep_workspace(workspace: Workspace) -> int:
@@ -18,8 +21,8 @@ def sweep_workspace(workspace: Workspace) -> int:
         try:
             with run.held():
                 _sweep_run(run)
-        except RunInUse:
-            continue
+        except AloError as error:  # in use, or beyond reading
+            logger.warning("%s is left alone: %s", run.name, error)
     for leftover in (workspace.root / "datasets").glob(".packing-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     return before - _size(workspace.root)

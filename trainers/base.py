@@ -148,7 +148,9 @@ class Predictions:
 class Trainer(BaseModel, ABC):
     """Fits a learner on the labelled set and predicts with what it left behind."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     name: str
     weights: WeightPolicy
@@ -165,6 +167,10 @@ class Trainer(BaseModel, ABC):
     @abstractmethod
     def predict(self, task: PredictTask) -> Predictions:
         """Computes `task.outputs` for `task.rows` with `task.checkpoint`."""
+
+    def can_resume(self, folder: Path) -> bool:  # noqa: ARG002 - for those that leave checkpoints
+        """Whether an earlier attempt's folder holds something that `fit` would go on from."""
+        return False
 
     @abstractmethod
     def check(self, *, image_shape: tuple[int, int, int], num_classes: int) -> None:

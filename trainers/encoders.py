@@ -23,7 +23,9 @@ class Encoder(BaseModel):
     channels: then grey images are repeated.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     name: EncoderName = "resnet18_cifar"
     """Architecture."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -16,6 +17,7 @@ from trainers.base import (
     WeightPolicy,
 )
 from trainers.encoders import Encoder, with_default_policy
+from trainers.files import EPOCH_CHECKPOINT
 from trainers.recipes import Recipe
 
 
@@ -53,6 +55,9 @@ class FERClassifier(Recipe, Trainer):
                 "take the file out, or set weights to from_pretrained or warm_start"
             )
         return self
+
+    def can_resume(self, folder: Path) -> bool:
+        return (folder / EPOCH_CHECKPOINT).exists()
 
     def fit(self, task: TrainTask) -> TrainReport:
         from trainers.deep.fit import fit_classifier

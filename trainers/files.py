@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+EPOCH_CHECKPOINT = "epoch.pt"
+"""What a fit leaves after an epoch, in its own folder, to go on from."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:

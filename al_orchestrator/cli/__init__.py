@@ -17,6 +17,9 @@ from al_orchestrator.cli import catalogue, labels, runs
 from al_orchestrator.cli.signals import StoppedByScheduler
 from al_orchestrator.errors import AloError
 
+_INTERRUPTED = 130
+_GOES_ON = "interrupted; the same command goes on"
+
 app = typer.Typer(
     name="alo",
     help="Run active-learning experiments on images to their end, and prove what they did.",
@@ -38,11 +41,13 @@ def main() -> NoReturn:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line's own voice
         sys.exit(error.exit_code)
     except typer.Exit as stop:
+        if stop.exit_code == _INTERRUPTED:  # what Ctrl-C has become by now
+            _leave(_GOES_ON, _INTERRUPTED)
         sys.exit(stop.exit_code)
     except StoppedByScheduler:
         _leave("stopped as asked; the same command goes on", 75)
     except (KeyboardInterrupt, typer.Abort):
-        _leave("interrupted; the same command goes on", 130)
+        _leave(_GOES_ON, _INTERRUPTED)
     except Exception as error:
         show = getattr(error, "show", None)  # click's own usage errors
         if show is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from al_orchestrator.cli.options import DEFAULT_ROOT, Json, Quiet, Root, Run, Set, print_json
+from al_orchestrator.errors import AloError
 
 if TYPE_CHECKING:
     from al_orchestrator.config import ExperimentConfig
@@ -58,7 +59,7 @@ def resume(
     if plan:
         typer.echo(plan_of(status_of(found)))
         return 0
-    return _drive(config, root, as_json=as_json, quiet=quiet)
+    return _drive(config, found.folder.parent, as_json=as_json, quiet=quiet)
 
 
 def _drive(config: ExperimentConfig, root: Path, *, as_json: bool, quiet: bool) -> int:
@@ -136,7 +137,12 @@ def status(
         else:
             Console().print(run_details(one))
         return
-    statuses = [status_of(each) for each in workspace.runs() if each.config.exists()]
+    statuses = []
+    for each in workspace.runs():
+        try:
+            statuses.append(status_of(each))
+        except AloError as error:
+            typer.echo(f"{each.name}: {error}", err=True)
     if as_json:
         print_json([each.to_json() for each in statuses])
     elif statuses:
@@ -163,7 +169,12 @@ def sync(
     chosen = [find_run(workspace, run)] if run is not None else workspace.runs()
     left = 0
     for each in chosen:
-        sent, unsent = sync_run(each, workspace)
+        try:
+            sent, unsent = sync_run(each, Workspace(each.folder.parent))
+        except AloError as error:
+            left += 1
+            typer.echo(f"{each.name}: {error}", err=True)
+            continue
         left += unsent
         typer.echo(f"{each.name}: {sent} sent, {unsent} left")
     return 1 if left else 0

@@ -32,7 +32,7 @@ class ExperimentConfig(BaseModel):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     """The run's folder below the root; by default the name of the YAML file."""
-    seed: NonNegativeInt = 0
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """Fixes validation set, seed set, initial weights, augmentation and selection."""
     dataset: AnyDataset
     """Where the images come from."""

@@ -177,7 +177,7 @@ def load_yaml(text: str, origin: str) -> Any:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}: " if mark is not None else ""
         raise ConfigError(f"{origin}: {place}{error.problem or error.context}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ConfigError(f"{origin}: {error}") from error
 
 

@@ -70,10 +70,10 @@ class Controller:
             return
         last = rounds[-1]
         if self._next_batch(last):
+            self._rooms.run.remove_report(last.number)
             with self._pool.commit() as entry:
                 entry.move(last.number, RoundState.CLOSED, RoundState.TRAINED)
                 entry.event("extended", {"round": last.number})
-            self._rooms.run.remove_report(last.number)
 
     def _step_of(self, current: Round) -> Callable[[Round], Step]:
         return {
@@ -118,11 +118,12 @@ class Controller:
     def _train(self, current: Round) -> Step:
         started = time.monotonic()
         result = self._learner.train(current)
+        seconds = time.monotonic() - started
         with self._pool.commit() as entry:
             entry.end_attempt(current.number, "train", "recorded")
-            entry.stage(current.number, "train", result, time.monotonic() - started)
+            entry.stage(current.number, "train", result, seconds)
             entry.move(current.number, RoundState.OPEN, RoundState.TRAINED)
-            tell_metrics(entry, current, result["metrics"])
+            tell_metrics(entry, current, result["metrics"], seconds)
         logger.info(
             "round %d: trained on %d labels, %s (%d epochs, %s, %.1f s)",
             current.number,
@@ -130,7 +131,7 @@ class Controller:
             _in_words(result["metrics"]),
             result["epochs"],
             result["stop_reason"],
-            time.monotonic() - started,
+            seconds,
         )
         return Step.COMMITTED
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from al_orchestrator.controller.rooms import Rooms
 from al_orchestrator.controller.workers import Workers
-from al_orchestrator.errors import InvariantBroken
+from al_orchestrator.errors import InvariantBroken, LedgerError
 from al_orchestrator.files import digest_of_file
 from al_orchestrator.rounds import Round
 from al_orchestrator.seeds import derive_seed
@@ -89,6 +89,16 @@ class Learner:
         logger.info("round %d: scored %s (%.1f s)", number, f"{len(rows):,}", seconds)
         return dict(predictions.files)
 
+    def _checkpoint(self, trained: Mapping[str, Any]) -> Path:
+        """The checkpoint a round recorded, if its file is still what was recorded."""
+        path: Path = self._rooms.run.folder / trained["checkpoint"]
+        if not _is_intact(path, trained["checkpoint_file"]):
+            raise LedgerError(
+                f"{path} is missing or changed since it was recorded; restore it, or start the "
+                "experiment anew under another name"
+            )
+        return path
+
     def _predict_task(
         self, number: int, rows: npt.NDArray[np.int64]
     ) -> Callable[[Path, Path | None], PredictTask]:
@@ -101,7 +111,7 @@ class Learner:
                 num_classes=len(self._rooms.data.manifest.classes),
                 rows=rows,
                 outputs=_outputs(self._rooms.config.strategy.needs),
-                checkpoint=self._rooms.run.folder / trained["checkpoint"],
+                checkpoint=self._checkpoint(trained),
                 seed=derive_seed(self._rooms.config.seed, number, "predict"),
                 out_dir=out_dir,
                 cache_dir=self._rooms.encoders,
@@ -126,7 +136,7 @@ class Learner:
                 out_dir=out_dir,
                 cache_dir=self._rooms.encoders,
                 device=self._rooms.executor().device,
-                previous=self._rooms.run.folder / last["checkpoint"] if last else None,
+                previous=self._checkpoint(last) if last else None,
                 resume_from=resume_from,
             )
 
@@ -139,6 +149,7 @@ class Learner:
         return {
             "checkpoint": self._rooms.run.relative(report.checkpoint),
             "checkpoint_digest": report.checkpoint_digest,
+            "checkpoint_file": digest_of_file(report.checkpoint),
             "initial_digest": report.initial_digest,
             "encoder_digest": report.encoder_digest,
             "metrics": {name: float(value) for name, value in report.metrics.items()},

@@ -40,14 +40,26 @@ def introduction(rooms: Rooms) -> dict[str, Any]:
     }
 
 
-def tell_metrics(entry: Entry, current: Round, metrics: Mapping[str, float]) -> None:
-    counted = {"round": float(current.number), "label/labelled": float(current.labelled)}
+def tell_metrics(
+    entry: Entry, current: Round, metrics: Mapping[str, float], seconds: float
+) -> None:
+    """What a round measured once it was trained, and how long that took."""
+    counted = {
+        "time/train_s": seconds,
+        "round": float(current.number),
+        "label/labelled": float(current.labelled),
+    }
     entry.tell("metrics", {"step": current.labelled, "metrics": {**metrics, **counted}})
 
 
 def tell_round(rooms: Rooms, entry: Entry, current: Round) -> None:
     """Timings, class counts of the batch, and the artifacts of a round that closes."""
-    times = {f"time/{stage}_s": seconds for stage, seconds in current.seconds.items()}
+    # Training told its own time: a last round that goes on after all closes twice.
+    times = {
+        f"time/{stage}_s": seconds
+        for stage, seconds in current.seconds.items()
+        if stage in {"score", "select"}
+    }
     classes = rooms.data.manifest.classes
     labels = [sample.label for sample in rooms.pool.acquired(current.number + 1)]
     batch = {f"label/batch/{name}": float(labels.count(c)) for c, name in enumerate(classes)}

@@ -60,7 +60,8 @@ class Workers:
             entry.start_attempt(number, stage, attempt)
         folder.mkdir(parents=True, exist_ok=True)
         before = [self._rooms.run.attempt(number, stage, n) for n in earlier]
-        return folder, next((f for f in reversed(before) if f.exists()), None)
+        can_resume = self._rooms.config.trainer.can_resume
+        return folder, next((f for f in reversed(before) if can_resume(f)), None)
 
     def _end_attempt(self, number: int, stage: StageName, error: JobFailed) -> None:
         outcome: Outcome = "lost" if isinstance(error, WorkerLost) else "failed"

@@ -31,7 +31,9 @@ Policy = Literal["keep", "drop", "refuse"]
 class Duplicates(BaseModel):
     """What to do about images with the very same pixels."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     across_splits: Policy = "drop"
     """Training images that stand in val or test too; `drop` takes them out of the pool."""
@@ -113,7 +115,9 @@ class DatasetReader(BaseModel, ABC):
     To add one: a module here, a line in the union of ``datasets/__init__.py``, a test.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     name: str
     duplicates: Duplicates = Duplicates()

@@ -300,5 +300,8 @@ class Pool:
         }
 
     def _rows(self, query: sa.Select[Any]) -> list[tuple[Any, ...]]:
-        with self._reader.connect() as connection:
-            return [tuple(row) for row in connection.execute(query)]
+        try:
+            with self._reader.connect() as connection:
+                return [tuple(row) for row in connection.execute(query)]
+        except sa.exc.DBAPIError as error:
+            raise LedgerError(f"{self.path} cannot be read: {error.orig}") from error

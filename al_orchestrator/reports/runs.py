@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -33,6 +34,7 @@ class RunStatus:
     lost_workers: int
     owner: Mapping[str, object] | None
     why: str  # of the last failure, if that is how it stands
+    fingerprint: str  # of the dataset it was started on
     config: ExperimentConfig
 
     def to_json(self) -> dict[str, object]:
@@ -68,7 +70,7 @@ def find_run(workspace: Workspace, name: str) -> RunDir:
     Raises:
         ConfigError: There is none; the message lists those there are.
     """
-    run = workspace.run(name.rstrip("/").rsplit("/", 1)[-1])
+    run = RunDir(Path(name).resolve()) if "/" in name else workspace.run(name)
     if run.ledger.exists() and run.config.exists():
         return run
     there = ", ".join(run.name for run in workspace.runs()) or "none"
@@ -88,6 +90,7 @@ def status_of(run: RunDir) -> RunStatus:
         acquired = pool.acquired()
         events = pool.events()
         unsent = len(pool.unsent())
+        provenance = pool.provenance()
         lost = pool.lost_attempts()
     missing = sum(sample.label is None for sample in acquired)
     owner = run.owner()
@@ -117,6 +120,7 @@ def status_of(run: RunDir) -> RunStatus:
         lost_workers=lost,
         owner=owner,
         why=str(last.detail.get("why", "")) if last is not None and state == "failed" else "",
+        fingerprint=provenance.dataset if provenance is not None else "",
         config=config,
     )
 
@@ -155,7 +159,7 @@ def curve_of(status: RunStatus, group: str) -> RunCurve:
         run=status.run,
         strategy=status.config.strategy.name,
         seed=status.config.seed,
-        dataset=status.config.dataset.name,
+        dataset=f"{status.config.dataset.name} {status.fingerprint[:6]}",
         group=group,
         labels=np.array([r.labelled for r in measured], dtype=np.int64),
         metrics={name: np.array([r.metrics[name] for r in measured]) for name in names},
@@ -163,8 +167,11 @@ def curve_of(status: RunStatus, group: str) -> RunCurve:
     )
 
 
-# The seed pairs runs; the strategy is named first; dataset and batch sizes make the regime.
-_NOT_OF_A_GROUP = ("strategy.", "dataset.", "budget.")
+def _is_of_the_regime(field: str) -> bool:
+    """Dataset and batch sizes make the regime; what is dropped of the pool does not."""
+    if field.startswith("dataset."):
+        return not field.startswith("dataset.duplicates.")
+    return field.startswith(("strategy.", "budget."))
 
 
 def groups_of(statuses: list[RunStatus]) -> dict[str, str]:
@@ -173,7 +180,7 @@ def groups_of(statuses: list[RunStatus]) -> dict[str, str]:
 
     fields = {s.run: identity(s.config) for s in statuses}
     seedless = {
-        run: {k: v for k, v in f.items() if k != "seed" and not k.startswith(_NOT_OF_A_GROUP)}
+        run: {k: v for k, v in f.items() if k != "seed" and not _is_of_the_regime(k)}
         for run, f in fields.items()
     }
     differing = sorted(

@@ -13,10 +13,10 @@ from al_orchestrator.tracking.base import Tracker
 from al_orchestrator.tracking.place import Place, checked_uri, place_of
 
 _ENVIRONMENT = {
-    # A dead server costs an instant, one that hangs two times 5 s. One retry is needed all the
+    # A dead server costs an instant, one that hangs two times 10 s. One retry is needed all the
     # same: after a server's restart the first request meets the old connection.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     # Else it writes below $HOME and posts from a thread.
     "MLFLOW_DISABLE_TELEMETRY": "true",
     # What the terminal shows of a run is for `alo` to say.

@@ -24,7 +24,7 @@ class NullTracker(Tracker):
 
 
 class NoTracking(BaseModel):
-    """Shows the run nowhere; `alo report` and `alo compare` read the ledger all the same."""
+    """Shows the run nowhere; `alo status` and `alo compare` read the ledger all the same."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 

@@ -137,7 +137,7 @@ def outcome(root: Path, run: str = "small") -> dict[str, Any]:
 
 def _lasting(result: dict[str, Any]) -> dict[str, Any]:
     """Without wall times and the number of the attempt, which a kill may change."""
-    transient = {"seconds", "checkpoint", "files"}
+    transient = {"seconds", "checkpoint", "checkpoint_file", "files"}
     return {key: value for key, value in result.items() if key not in transient}
 
 

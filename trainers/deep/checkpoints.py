@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -58,8 +57,8 @@ def load(path: Path) -> dict[str, object]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise TrainingError(f"{path} does not exist; correct the path, or make the file") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise TrainingError(
             f"{path} cannot be read as a checkpoint of tensors and plain values ({reason}); "
             "save it again with torch.save of a state dict"

@@ -15,7 +15,6 @@ from trainers.deep.epoch import EpochSetting, TrainingSet, minibatch_sizes, trai
 from trainers.deep.metrics import Counts
 from trainers.deep.networks import plan_network, save_learner
 from trainers.deep.progress import (
-    EPOCH_CHECKPOINT,
     Best,
     Progress,
     make_optimizer,
@@ -32,6 +31,7 @@ from trainers.deep.stopping import (
     total_epochs,
 )
 from trainers.fer_classifier import FERClassifier
+from trainers.files import EPOCH_CHECKPOINT
 
 CHECKPOINT = "checkpoint.pt"
 BEST_CHECKPOINT = "best.pt"

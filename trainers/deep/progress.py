@@ -21,10 +21,9 @@ from trainers.deep.networks import Network, Plan, blank_network
 from trainers.deep.start import starting_network
 from trainers.deep.stopping import Epoch
 from trainers.fer_classifier import FERClassifier
-from trainers.files import replacing
+from trainers.files import EPOCH_CHECKPOINT, replacing
 from trainers.recipes import SGD
 
-EPOCH_CHECKPOINT = "epoch.pt"
 EPOCHS_LOG = "metrics.jsonl"
 
 logger = logging.getLogger(__name__)

@@ -144,8 +144,9 @@ def too_much_for_one_request() -> list[Message]:
 
 @pytest.mark.timeout(90)
 def test_a_run_tracked_in_the_file_is_served_and_goes_on_through_the_server(
-    tmp_path: Path, run: RunIdentity, messages: list[Message]
+    tmp_path: Path, run: RunIdentity, messages: list[Message], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # a busy machine serves slowly
     tracking = MLflowTracking()
     tracker = tracking.connect(tmp_path)
     page = tracker.open(run)
