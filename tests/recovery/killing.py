@@ -84,9 +84,26 @@ def drive_for(config: Path, root: Path, seconds: float, overrides: Sequence[str]
     return process.exitcode
 
 
-def signalled(config: Path, root: Path, number: signal.Signals, when: Path) -> int:
+def drive_together(config: Path, root: Path, *overrides: str) -> tuple[int, int]:
+    """Starts `alo run` twice at once, the second time with overrides; returns both exit codes."""
+    processes = [
+        _context.Process(target=_child, args=(config, root, None, each)) for each in ((), overrides)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    first, second = (process.exitcode for process in processes)
+    assert first is not None
+    assert second is not None
+    return first, second
+
+
+def signalled(
+    config: Path, root: Path, number: signal.Signals, when: Path, overrides: Sequence[str] = ()
+) -> int:
     """Runs `alo run`, sends it a signal once the file `when` is there; returns its exit code."""
-    process = _context.Process(target=_child, args=(config, root, None, ()))
+    process = _context.Process(target=_child, args=(config, root, None, tuple(overrides)))
     process.start()
     while process.is_alive() and not when.exists():
         process.join(0.01)
