@@ -14,10 +14,12 @@ from strategies.badge import BADGE
 from strategies.base import (
     Candidates,
     Head,
+    Kept,
     QueryStrategy,
     Selection,
     Signal,
     StrategyError,
+    Validation,
 )
 from strategies.coreset import CoreSet
 from strategies.random_sampling import RandomSampling
@@ -36,6 +38,7 @@ __all__ = [
     "CoreSet",
     "EntropySampling",
     "Head",
+    "Kept",
     "LeastConfidence",
     "MarginSampling",
     "QueryStrategy",
@@ -43,4 +46,5 @@ __all__ = [
     "Selection",
     "Signal",
     "StrategyError",
+    "Validation",
 ]

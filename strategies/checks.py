@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from strategies.base import Candidates, Head, Ids, Picks, Rows, StrategyError
+from strategies.base import Candidates, Head, Ids, Picks, Rows, StrategyError, Validation
 from strategies.kernels.blocks import NARROW_ROWS, map_blocks
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _SUM_TOLERANCE = 1e-3
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+_HALF = np.dtype(np.float16)
 _SHOWN = 3
 
 Block = npt.NDArray[np.floating]
@@ -35,6 +36,8 @@ def check_candidates(candidates: Candidates) -> None:
     _check_labelled(candidates)
     if candidates.head is not None:
         _check_head(candidates.head, candidates)
+    if candidates.validation is not None:
+        _check_validation(candidates.validation, candidates)
 
 
 def check_request(strategy: QueryStrategy, candidates: Candidates, batch_size: int) -> None:
@@ -52,6 +55,11 @@ def check_request(strategy: QueryStrategy, candidates: Candidates, batch_size: i
             f"batch_size is {batch_size}, but {len(candidates)} candidates are left; "
             "ask for between 0 and that many (the caller decides how to clip the last batch)"
         )
+    if candidates.num_labelled < strategy.min_labelled:
+        raise StrategyError(
+            f"{strategy.name} needs {strategy.min_labelled} labelled samples or more, and there "
+            f"are {candidates.num_labelled}; start with another strategy (see warm_up)"
+        )
 
 
 def in_canonical_order(candidates: Candidates) -> Candidates:
@@ -62,12 +70,10 @@ def in_canonical_order(candidates: Candidates) -> Candidates:
     if candidates.labelled_ids is None or _is_ascending(candidates.labelled_ids):
         return ordered
     rows = np.argsort(candidates.labelled_ids, kind="stable")
-    embeddings, labels = candidates.labelled_embeddings, candidates.labelled_labels
+    about = ("labelled_ids", "labelled_log_probs", "labelled_embeddings", "labelled_labels")
+    present = {name: getattr(candidates, name) for name in about}
     return replace(
-        ordered,
-        labelled_ids=candidates.labelled_ids[rows],
-        labelled_embeddings=None if embeddings is None else embeddings[rows],
-        labelled_labels=None if labels is None else labels[rows],
+        ordered, **{name: array[rows] for name, array in present.items() if array is not None}
     )
 
 
@@ -87,6 +93,8 @@ def check_picks(name: str, picks: Picks, *, num_candidates: int, batch_size: int
         problem = "answered the same row twice"
     elif np.isnan(scores).any():
         problem = "answered a score that is NaN"
+    elif any(len(array) != num_candidates for array in picks.maps.values()):
+        problem = "answered a map that does not describe every candidate"
     else:
         return
     raise StrategyError(f"{name} {problem}; nothing was selected, the strategy is to be mended")
@@ -121,6 +129,11 @@ def _check_aligned(candidates: Candidates) -> None:
     if candidates.mc_log_probs is not None:
         _check_shape("mc_log_probs", candidates.mc_log_probs, (num, "K", "C"), "the ids")
         _check_log_probs("mc_log_probs", candidates.mc_log_probs, ids)
+    if candidates.flip_distances is not None:
+        _check_shape("flip_distances", candidates.flip_distances, (num,), "the ids")
+        _refuse(
+            "flip_distances", "are NaN or negative", candidates.flip_distances, ids, _not_distance
+        )
 
 
 def _check_log_probs(name: str, log_probs: Block, ids: Ids) -> None:
@@ -139,6 +152,7 @@ def _check_labelled(candidates: Candidates) -> None:
     labelled_ids = candidates.labelled_ids
     given = {
         "labelled_ids": labelled_ids,
+        "labelled_log_probs": candidates.labelled_log_probs,
         "labelled_embeddings": candidates.labelled_embeddings,
         "labelled_labels": candidates.labelled_labels,
     }
@@ -150,8 +164,10 @@ def _check_labelled(candidates: Candidates) -> None:
         _check_disjoint(candidates.ids, labelled_ids)
     if candidates.labelled_embeddings is not None:
         _check_labelled_embeddings(candidates.labelled_embeddings, candidates)
+    if candidates.labelled_log_probs is not None:
+        _check_labelled_log_probs(candidates.labelled_log_probs, candidates)
     if candidates.labelled_labels is not None:
-        _check_labels(candidates.labelled_labels, candidates)
+        _check_labels("labelled_labels", candidates.labelled_labels, candidates)
 
 
 def _check_disjoint(ids: Ids, labelled_ids: Ids) -> None:
@@ -177,20 +193,41 @@ def _check_labelled_embeddings(labelled: Block, candidates: Candidates) -> None:
     if candidates.embeddings is not None and len(labelled):
         width = candidates.embeddings.shape[1]
     _check_shape("labelled_embeddings", labelled, (len(labelled), width), "the embeddings")
-    names = candidates.labelled_ids
-    ids = np.arange(len(labelled)) if names is None else names
-    _refuse("labelled_embeddings", "are not finite", labelled, ids, _not_finite)
+    names = _names(candidates.labelled_ids, labelled)
+    _refuse("labelled_embeddings", "are not finite", labelled, names, _not_finite)
 
 
-def _check_labels(labels: Rows, candidates: Candidates) -> None:
+def _names(ids: Ids | None, rows: Block) -> Ids:
+    return np.arange(len(rows)) if ids is None else ids
+
+
+def _check_labelled_log_probs(labelled: Block, candidates: Candidates) -> None:
+    classes = "C" if candidates.log_probs is None else candidates.log_probs.shape[1]
+    _check_shape("labelled_log_probs", labelled, (len(labelled), classes), "the log_probs")
+    _check_log_probs("labelled_log_probs", labelled, _names(candidates.labelled_ids, labelled))
+
+
+def _check_labels(name: str, labels: Rows, candidates: Candidates) -> None:
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise StrategyError(
-            f"labelled_labels is {labels.dtype} {labels.shape}; give class numbers, shape (M,)"
+            f"{name} is {labels.dtype} {labels.shape}; give class numbers, shape (M,)"
         )
     top = np.inf if candidates.log_probs is None else candidates.log_probs.shape[1]
     wrong = labels[(labels < 0) | (labels >= top)]
     if wrong.size:
-        raise StrategyError(f"labelled_labels holds {_shown(wrong)}; classes are 0 to {top - 1}")
+        raise StrategyError(f"{name} holds {_shown(wrong)}; classes are 0 to {top - 1}")
+
+
+def _check_validation(validation: Validation, candidates: Candidates) -> None:
+    num = len(validation.labels)
+    width = "D" if candidates.embeddings is None else candidates.embeddings.shape[1]
+    classes = "C" if candidates.log_probs is None else candidates.log_probs.shape[1]
+    _check_labels("validation.labels", validation.labels, candidates)
+    _check_shape("validation.embeddings", validation.embeddings, (num, width), "its labels")
+    _check_shape("validation.log_probs", validation.log_probs, (num, classes), "its labels")
+    rows = np.arange(num)
+    _refuse("validation.embeddings", "are not finite", validation.embeddings, rows, _not_finite)
+    _check_log_probs("validation.log_probs", validation.log_probs, rows)
 
 
 def _check_head(head: Head, candidates: Candidates) -> None:
@@ -204,7 +241,8 @@ def _check_head(head: Head, candidates: Candidates) -> None:
 
 def _check_shape(name: str, array: Block, wanted: tuple[int | str, ...], like: str) -> None:
     """Raises unless `array` is floating and of shape `wanted`, where a letter stands for >= 1."""
-    if not isinstance(array, np.ndarray) or array.dtype not in _FLOATS:
+    halves = (_HALF,) if name.endswith("embeddings") else ()
+    if not isinstance(array, np.ndarray) or array.dtype not in _FLOATS + halves:
         kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
         raise StrategyError(f"{name} is {kind}; give a numpy array of float32")
     fits = len(array.shape) == len(wanted) and all(
@@ -241,9 +279,14 @@ def _not_finite(block: Block) -> Flags:
     # A sum is finite only if all its terms are, and costs one read; only a block that looks bad is
     # looked at value by value (finite values may overflow in the sum).
     with np.errstate(over="ignore", invalid="ignore"):
+        block = block.astype(np.float32) if block.dtype == _HALF else block
         if np.isfinite(block @ np.ones(block.shape[1], block.dtype)).all():
             return np.zeros(len(block), np.bool_)
     return np.asarray(~np.isfinite(block).all(axis=1))
+
+
+def _not_distance(block: Block) -> Flags:
+    return np.asarray(~(block >= 0))  # true for NaN, too
 
 
 def _not_log_probs(block: Block) -> Flags:

@@ -21,6 +21,7 @@ from strategies.base import Doubles, Floats, Rows
 from strategies.kernels.blocks import map_blocks
 
 Points = Floats | Doubles
+"""Rows in memory or mapped; float16 is allowed wherever rows are only read."""
 Kind = type[np.float32] | type[np.float64]
 
 _PAIRS_AT_ONCE = 256

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from strategies import Candidates
+from strategies import Candidates, Head, Validation
 
 Array = npt.NDArray[np.float64]
 
@@ -26,7 +28,7 @@ POOLS = [
 
 
 def log_softmax(logits: Array) -> Array:
-    shifted = logits - logits.max(axis=1, keepdims=True)
+    shifted = logits - logits.max(axis=1, keepdims=True, initial=-np.inf)
     result: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return result
 
@@ -63,7 +65,45 @@ def build_pool(kind: str, num: int = 60, width: int = 6, classes: int = 4) -> Ca
         embeddings=points.astype(np.float32),
         labelled_ids=np.arange(num_labelled),
         labelled_embeddings=labelled.astype(np.float32),
+        **more_signals(kind, log_probs, width, num_labelled),
     )
+
+
+def more_signals(kind: str, log_probs: Array, width: int, num_labelled: int) -> dict[str, Any]:
+    """What only some strategies read, in keeping with the kind of pool."""
+    rng = np.random.default_rng(1000 + POOLS.index(kind))
+    num, classes = log_probs.shape
+    draws = 4
+    noise = rng.standard_normal((num, draws, classes))
+    if kind == "duplicates":
+        noise = noise[np.arange(num) % 7]
+    if kind == "all_equal":
+        noise[:] = noise[0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        drawn = log_probs[:, None] + np.where(np.isfinite(log_probs)[:, None], noise, 0.0)
+    mc_log_probs = log_softmax(drawn.reshape(num * draws, classes)).reshape(drawn.shape)
+    flips = np.abs(noise[:, 0]).min(axis=1)
+    flips[: num // 10] = np.inf  # classes that no attack could change
+    labels = np.arange(num_labelled) % min(classes, 2)  # some classes have no label
+    validation = Validation(
+        log_probs=log_softmax(rng.standard_normal((8, classes))).astype(np.float32),
+        embeddings=rng.standard_normal((8, width)).astype(np.float32),
+        labels=rng.integers(0, classes, 8),
+    )
+    head = Head(
+        weight=rng.standard_normal((classes, width)).astype(np.float32),
+        bias=rng.standard_normal(classes).astype(np.float32),
+    )
+    return {
+        "mc_log_probs": mc_log_probs.astype(np.float32),
+        "flip_distances": flips.astype(np.float32),
+        "labelled_log_probs": log_softmax(rng.standard_normal((num_labelled, classes))).astype(
+            np.float32
+        ),
+        "labelled_labels": labels,
+        "head": head,
+        "validation": validation,
+    }
 
 
 @pytest.fixture(params=POOLS)
