@@ -52,3 +52,8 @@ def digest_of_json(value: object) -> str:
     """sha256 of the canonical JSON of `value`: sorted keys, no spaces."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_intact(path: Path, digest: str) -> bool:
+    """Whether the file is there and its bytes are those of `digest`."""
+    return path.exists() and digest_of_file(path) == digest

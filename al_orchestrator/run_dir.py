@@ -14,6 +14,7 @@
             round-003/
                 train.attempt-2/    a worker's own folder
                 score.attempt-1/
+                selection/          what a strategy tells of every candidate, and keeps for later
                 report/             what people look at, rendered from the ledger
 """
 
@@ -99,6 +100,9 @@ class RunDir:
     def attempt(self, number: int, stage: str, attempt: int) -> Path:
         """A worker's own folder."""
         return self.round(number) / f"{stage}.attempt-{attempt}"
+
+    def selection(self, number: int) -> Path:
+        return self.round(number) / "selection"
 
     def report(self, number: int) -> Path:
         return self.round(number) / "report"

@@ -16,12 +16,15 @@ import numpy as np
 Purpose = Literal["validation", "seed_set", "train", "predict", "select", "oracle"]
 
 
-def derive_seed(seed: int, number: int, purpose: Purpose) -> int:
-    """An integer in [0, 2**63) for `purpose` in round `number` of an experiment with this seed."""
-    digest = hashlib.sha256(f"alo:{seed}:{number}:{purpose}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+def derive_seed(seed: int, number: int, purpose: Purpose, step: int = 0) -> int:
+    """An integer in [0, 2**63) for `purpose` in round `number` of an experiment with this seed.
+
+    `step` tells apart what a round does more than once for the same purpose.
+    """
+    words = f"alo:{seed}:{number}:{purpose}" + (f":{step}" if step else "")
+    return int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big") >> 1
 
 
-def derive_rng(seed: int, number: int, purpose: Purpose) -> np.random.Generator:
+def derive_rng(seed: int, number: int, purpose: Purpose, step: int = 0) -> np.random.Generator:
     """A generator of its own for `purpose` in round `number`."""
-    return np.random.Generator(np.random.Philox(derive_seed(seed, number, purpose)))
+    return np.random.Generator(np.random.Philox(derive_seed(seed, number, purpose, step)))

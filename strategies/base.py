@@ -35,7 +35,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import ClassVar, Literal, Self
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -217,12 +217,6 @@ class QueryStrategy(BaseModel, ABC):
         extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
 
-    is_prefix: ClassVar[bool] = True
-    """Whether a smaller batch is always the beginning of a larger one."""
-
-    min_labelled: ClassVar[int] = 0
-    """Labelled samples without which there is nothing to select by; M below it is refused."""
-
     name: str
 
     @property
@@ -234,11 +228,21 @@ class QueryStrategy(BaseModel, ABC):
         return frozenset()
 
     @property
+    def is_prefix(self) -> bool:
+        """Whether a smaller batch is always the beginning of a larger one; a `ClassVar`, mostly."""
+        return True
+
+    @property
+    def min_labelled(self) -> int:
+        """Labelled samples without which there is nothing to select by; M below it is refused."""
+        return 0
+
+    @property
     def computation(self) -> Computation:
         """How they are computed, where there is a choice."""
         return Computation()
 
-    def at_round(self, number: int) -> Self | QueryStrategy:  # noqa: ARG002 - for wrappers
+    def at_round(self, number: int) -> QueryStrategy:  # noqa: ARG002 - for wrappers
         """The strategy that selects in round `number`: itself, but for those that change."""
         return self
 

@@ -36,27 +36,39 @@ def list_strategies(as_json: Json = False) -> None:
         return
     width = max(len(entry.name) for entry in entries)
     for entry in entries:
+        typer.echo(f"{entry.name:{width}}  {entry.idea}")
         needs = ", ".join(entry.needs) or "nothing"
-        typer.echo(f"{entry.name:{width}}  {entry.idea} (reads {needs})")
+        typer.echo(f"{'':{width}}    reads {needs}; costs {entry.cost}")
 
 
 @strategies.command("show")
 def show_strategy(name: Annotated[str, typer.Argument()], as_json: Json = False) -> None:
-    """Show a strategy: its idea, reference, parameters, and where it differs from the paper.
+    """Show a strategy: its law, reference, cost, parameters, and where it differs from the paper.
 
     Example: alo strategies show badge
     """
-    from al_orchestrator.reports.catalogue import strategy_entry
+    from al_orchestrator.reports.catalogue import PARAGRAPHS, strategy_entry
 
     entry = strategy_entry(name)
     if as_json:
         print_json(vars(entry))
         return
-    typer.echo(
-        f"{entry.name}\n\n{entry.description}\n\nreads: {', '.join(entry.needs) or 'nothing'}"
-    )
+    typer.echo(f"{entry.name}\n\n{entry.description}\n")
+    told = {"reads": ", ".join(entry.needs) or "nothing"}
+    told |= {word: vars(entry)[word] for word in PARAGRAPHS if vars(entry)[word]}
+    for word, text in told.items():
+        typer.echo(_hanging(word, text))
+    if entry.parameters:
+        typer.echo("\nparameters")
     for field, words in entry.parameters.items():
-        typer.echo(f"{field}: {words}")
+        typer.echo(_hanging(f"  {field}", words))
+
+
+def _hanging(word: str, text: str) -> str:
+    """A word and its explanation, wrapped below each other."""
+    from textwrap import fill
+
+    return fill(f"{word}: {text}", width=100, subsequent_indent="    ", break_on_hyphens=False)
 
 
 @datasets.command("list")

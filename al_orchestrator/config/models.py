@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validat
 from al_orchestrator.datasets import AnyDataset
 from al_orchestrator.executors import RaySettings, Resources
 from al_orchestrator.oracles import AnyOracle, SimulatedOracle
+from al_orchestrator.seed_sets import Stratified
 from al_orchestrator.stopping import Budget
 from al_orchestrator.tracking import AnyTracking, MLflowTracking
 from strategies import AnyStrategy, RandomSampling
@@ -38,7 +39,7 @@ class ExperimentConfig(BaseModel):
     """Where the images come from."""
     strategy: AnyStrategy
     """Which samples to label next."""
-    seed_set: AnyStrategy = RandomSampling()
+    seed_set: AnyStrategy | Stratified = Field(default=RandomSampling(), discriminator="name")
     """Which samples to label first, before there is a learner."""
     trainer: AnyTrainer
     """What is trained on the labelled set in each round."""
@@ -61,10 +62,29 @@ class ExperimentConfig(BaseModel):
 
     @model_validator(mode="after")
     def _seed_set_needs_no_learner(self) -> Self:
-        if self.seed_set.needs:
-            needs = ", ".join(sorted(self.seed_set.needs))
+        chosen = self.seed_set
+        if isinstance(chosen, Stratified):
+            if self.oracle.name != "simulated":
+                raise ValueError(
+                    "seed_set: stratified looks at labels that the dataset holds back, and with "
+                    f"oracle: {self.oracle.name} there are none; use random"
+                )
+            return self
+        of_encoder = chosen.computation.embeddings == "encoder"
+        beyond = chosen.needs - _KNOWN_BEFORE - ({"embeddings"} if of_encoder else frozenset())
+        if beyond:
+            reads = ", ".join(sorted(beyond))
             raise ValueError(
-                f"seed_set: {self.seed_set.name} reads {needs} of a learner, and there is none "
-                "before round 0; use random"
+                f"seed_set: {chosen.name} reads {reads} of a learner, and there is none before "
+                "round 0; use random, or one that reads embeddings only, with embedding: encoder"
+            )
+        if chosen.min_labelled:
+            raise ValueError(
+                f"seed_set: {chosen.name} needs labelled samples, and there are none before "
+                "round 0; use random"
             )
         return self
+
+
+_KNOWN_BEFORE = frozenset({"labelled_ids", "labelled_embeddings", "labelled_labels"})
+"""Signals there are before round 0 without a learner: that nothing is labelled."""

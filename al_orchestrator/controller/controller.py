@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Any, TypeVar
 
@@ -21,12 +22,16 @@ import numpy as np
 
 from al_orchestrator.controller.learner import Learner
 from al_orchestrator.controller.rooms import Rooms
+from al_orchestrator.controller.scoring import Scorer
+from al_orchestrator.controller.selecting import Leavings
 from al_orchestrator.controller.telling import introduction, tell_metrics, tell_round
+from al_orchestrator.controller.workers import Workers
 from al_orchestrator.errors import InvariantBroken
 from al_orchestrator.oracles import Question
 from al_orchestrator.rounds import Round, RoundState
+from al_orchestrator.seed_sets import Stratified
 from al_orchestrator.seeds import derive_rng
-from strategies import Candidates, Selection
+from strategies import QueryStrategy, Selection
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -49,7 +54,10 @@ class Controller:
         self._rooms = rooms
         self._config = rooms.config
         self._pool = rooms.pool
-        self._learner = Learner(rooms)
+        workers = Workers(rooms)
+        self._learner = Learner(rooms, workers)
+        self._scorer = Scorer(rooms, workers)
+        self._leavings = Leavings(rooms)
 
     def advance(self) -> Step:
         """Does the next step of the run, up to its commit.
@@ -104,12 +112,21 @@ class Controller:
     def _choose_seed_set(self) -> Step:
         size = self._config.budget.initial
         rng = derive_rng(self._config.seed, 0, "seed_set")
-        chosen = self._config.seed_set.select(Candidates(ids=self._rooms.splits.pool), size, rng)
+        started = time.monotonic()
+        seed_set = self._config.seed_set
+        if isinstance(seed_set, Stratified):
+            pool = self._rooms.splits.pool
+            labels = self._held_back(pool.tolist())
+            chosen = seed_set.select(pool, np.array([labels[i] for i in pool.tolist()]), size, rng)
+        else:
+            chosen = seed_set.select(self._scorer.seed_candidates(seed_set), size, rng)
         self._check_selection(chosen, size, frozenset())
         with self._pool.commit() as entry:
-            entry.stage(0, "seed_set", {"notes": dict(chosen.notes)}, seconds=0.0)
+            entry.end_attempt(0, "embed", "recorded")
+            seconds = time.monotonic() - started
+            entry.stage(0, "seed_set", {"notes": dict(chosen.notes)}, seconds)
             entry.ask(0, chosen.ids.tolist(), chosen.scores.tolist())
-            entry.tell("run", introduction(self._rooms))
+            entry.tell("run", introduction(self._rooms, chosen.notes))
             entry.event("planned", self._rooms.splits.sizes())
         return Step.COMMITTED
 
@@ -141,28 +158,38 @@ class Controller:
         size = self._next_batch(current)
         if size == 0:
             return self._finish(current)
-        strategy = self._config.strategy
-        asked = self._pool.asked_ids()
-        ids = np.array([i for i in self._rooms.splits.pool.tolist() if i not in asked])
-        candidates = self._learner.candidates(current, strategy, ids)
-        started = time.monotonic()
-        rng = derive_rng(self._config.seed, current.number, "select")
-        chosen = strategy.select(candidates, size, rng)
-        seconds = time.monotonic() - started
-        self._check_selection(chosen, size, asked)
+        strategy = self._config.strategy.at_round(current.number)
+        chosen, seconds = self._choose(current, strategy, size, step=0)
+        key = self._scorer.embedding_key(current.number, strategy)
+        left = self._leavings.write(current.number, strategy, chosen, key)
+        record = {"strategy": strategy.name, "planned": size, "notes": dict(chosen.notes), **left}
         with self._pool.commit() as entry:
-            entry.stage(current.number, "select", {"notes": dict(chosen.notes)}, seconds)
+            entry.stage(current.number, "select", record, seconds)
             entry.ask(current.number + 1, chosen.ids.tolist(), chosen.scores.tolist())
             entry.move(current.number, RoundState.TRAINED, RoundState.QUERIED)
         logger.info(
-            "round %d: queried %d of %s (%s, %.2f s)",
+            "round %d: queried %d of %d (%s, %.2f s)",
             current.number,
+            len(chosen),
             size,
-            f"{len(ids):,}",
             strategy.name,
             seconds,
         )
         return Step.COMMITTED
+
+    def _choose(
+        self, current: Round, strategy: QueryStrategy, left: int, step: int
+    ) -> tuple[Selection, float]:
+        """The next group of a batch of which `left` are still to be asked for, and its seconds."""
+        size = min(strategy.group_size(left), left)
+        candidates = self._scorer.candidates(current, strategy)
+        key = self._scorer.embedding_key(current.number, strategy)
+        kept = self._leavings.kept(current.number, strategy, key)
+        rng = derive_rng(self._config.seed, current.number, "select", step)
+        started = time.monotonic()
+        chosen = strategy.select(replace(candidates, kept=kept), size, rng)
+        self._check_selection(chosen, size, self._pool.asked_ids())
+        return chosen, time.monotonic() - started
 
     def _check_selection(self, chosen: Selection, size: int, asked: frozenset[str]) -> None:
         ids = chosen.ids.tolist()
@@ -189,8 +216,21 @@ class Controller:
     def _ask_oracle(self, current: Round) -> Step:
         if self._answers_missing(current.number + 1):
             return Step.WAITING
+        asked = len(self._pool.acquired(current.number + 1))
+        planned = (self._pool.stage(current.number, "select") or {}).get("planned", asked)
+        if asked < planned:
+            return self._ask_on(current, asked, planned)
         with self._pool.commit() as entry:
             entry.move(current.number, RoundState.QUERIED, RoundState.LABELLED)
+        return Step.COMMITTED
+
+    def _ask_on(self, current: Round, asked: int, planned: int) -> Step:
+        """Goes on with a batch whose strategy wanted to see the first answers."""
+        strategy = self._config.strategy.at_round(current.number)
+        chosen, _ = self._choose(current, strategy, planned - asked, step=asked)
+        ids, scores = chosen.ids.tolist(), chosen.scores.tolist()
+        with self._pool.commit() as entry:
+            entry.ask(current.number + 1, ids, scores, first_rank=asked)
         return Step.COMMITTED
 
     def _answers_missing(self, batch: int) -> int:
@@ -237,6 +277,7 @@ class Controller:
     def _tidy(self, number: int) -> None:
         trained = self._pool.stage(number, "train") or {}
         self._rooms.run.tidy(number, frozenset({trained["checkpoint"]}))
+        self._leavings.tidy(number - 1)
 
 
 def _in_words(metrics: Mapping[str, float]) -> str:

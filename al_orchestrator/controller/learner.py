@@ -1,35 +1,29 @@
-"""What a round has its trainer do: fit on the labelled set, and predict for the pool."""
+"""What a round has its trainer fit, and what must hold of it."""
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from al_orchestrator.controller.rooms import Rooms
 from al_orchestrator.controller.workers import Workers
 from al_orchestrator.errors import InvariantBroken, LedgerError
-from al_orchestrator.files import digest_of_file
+from al_orchestrator.files import digest_of_file, is_intact
 from al_orchestrator.rounds import Round
 from al_orchestrator.seeds import derive_seed
 from al_orchestrator.splits import examples
-from strategies import Candidates, Head, QueryStrategy, Signal
-from trainers.base import Examples, Output, Predictions, PredictTask, TrainReport, TrainTask
-
-logger = logging.getLogger(__name__)
+from trainers.base import Examples, TrainReport, TrainTask
 
 
 class Learner:
     """The trainer of a run, asked through workers."""
 
-    def __init__(self, rooms: Rooms) -> None:
+    def __init__(self, rooms: Rooms, workers: Workers) -> None:
         self._rooms = rooms
-        self._workers = Workers(rooms)
+        self._workers = workers
 
     def train(self, current: Round) -> dict[str, Any]:
         """Fits on what `current` has labelled; returns what goes on record, as plain JSON."""
@@ -38,87 +32,6 @@ class Learner:
         result = self._train_result(report)
         self._check_start(current, result)
         return result
-
-    def candidates(
-        self, current: Round, strategy: QueryStrategy, ids: npt.NDArray[np.str_]
-    ) -> Candidates:
-        """The pool with exactly the signals the strategy declares."""
-        labelled_ids, labels = self._rooms.pool.labelled(current.number)
-        needs = strategy.needs
-        arrays: dict[str, Any] = {"labelled_ids": labelled_ids}
-        if "labelled_labels" in needs:
-            arrays["labelled_labels"] = labels
-        files = self._scored(current, ids, labelled_ids) if _outputs(needs) else {}
-        for output, path in files.items():
-            if output == "head":
-                with np.load(path) as head:
-                    arrays["head"] = Head(weight=head["weight"], bias=head["bias"])
-                continue
-            array = np.load(path, mmap_mode="r")
-            if output in needs:
-                arrays[output] = array[: len(ids)]
-            if output == "embeddings" and "labelled_embeddings" in needs:
-                arrays["labelled_embeddings"] = array[len(ids) :]
-        return Candidates(ids=ids, **arrays)
-
-    def _scored(
-        self, current: Round, ids: npt.NDArray[np.str_], labelled_ids: npt.NDArray[np.str_]
-    ) -> dict[Output, Path]:
-        """Files of predictions for the pool and, after it, the labelled set; once a round."""
-        number = current.number
-        recorded = self._rooms.pool.stage(number, "score")
-        if recorded is not None:
-            files = {n: self._rooms.run.folder / path for n, path in recorded["files"].items()}
-            if all(_is_intact(path, recorded["digests"][n]) for n, path in files.items()):
-                return files
-        started = time.monotonic()
-        rows = self._rooms.data.manifest.rows_of(np.concatenate([ids, labelled_ids]))
-        predictions: Predictions = self._workers.run(
-            number, "score", self._rooms.config.trainer.predict, self._predict_task(number, rows)
-        )
-        result = {
-            "files": {n: self._rooms.run.relative(p) for n, p in predictions.files.items()},
-            "digests": {n: digest_of_file(p) for n, p in predictions.files.items()},
-            "seconds": dict(predictions.seconds),
-        }
-        with self._rooms.pool.commit() as entry:
-            entry.end_attempt(number, "score", "recorded")
-            entry.forget_stage(number, "score")
-            entry.stage(number, "score", result, time.monotonic() - started)
-        seconds = time.monotonic() - started
-        logger.info("round %d: scored %s (%.1f s)", number, f"{len(rows):,}", seconds)
-        return dict(predictions.files)
-
-    def _checkpoint(self, trained: Mapping[str, Any]) -> Path:
-        """The checkpoint a round recorded, if its file is still what was recorded."""
-        path: Path = self._rooms.run.folder / trained["checkpoint"]
-        if not _is_intact(path, trained["checkpoint_file"]):
-            raise LedgerError(
-                f"{path} is missing or changed since it was recorded; restore it, or start the "
-                "experiment anew under another name"
-            )
-        return path
-
-    def _predict_task(
-        self, number: int, rows: npt.NDArray[np.int64]
-    ) -> Callable[[Path, Path | None], PredictTask]:
-        trained = self._rooms.pool.stage(number, "train")
-        assert trained is not None  # the round is TRAINED
-
-        def task(out_dir: Path, _: Path | None) -> PredictTask:
-            return PredictTask(
-                images=self._rooms.images,
-                num_classes=len(self._rooms.data.manifest.classes),
-                rows=rows,
-                outputs=_outputs(self._rooms.config.strategy.needs),
-                checkpoint=self._checkpoint(trained),
-                seed=derive_seed(self._rooms.config.seed, number, "predict"),
-                out_dir=out_dir,
-                cache_dir=self._rooms.encoders,
-                device=self._rooms.executor().device,
-            )
-
-        return task
 
     def _train_task(self, current: Round) -> Callable[[Path, Path | None], TrainTask]:
         number, manifest = current.number, self._rooms.data.manifest
@@ -136,7 +49,7 @@ class Learner:
                 out_dir=out_dir,
                 cache_dir=self._rooms.encoders,
                 device=self._rooms.executor().device,
-                previous=self._checkpoint(last) if last else None,
+                previous=recorded_checkpoint(self._rooms, last) if last else None,
                 resume_from=resume_from,
             )
 
@@ -179,17 +92,16 @@ class Learner:
             )
 
 
-def _outputs(needs: frozenset[Signal]) -> frozenset[Output]:
-    """What a trainer must predict so that a strategy has what it needs."""
-    predicted: dict[Signal, Output] = {
-        "log_probs": "log_probs",
-        "embeddings": "embeddings",
-        "labelled_embeddings": "embeddings",
-        "mc_log_probs": "mc_log_probs",
-        "head": "head",
-    }
-    return frozenset(predicted[need] for need in needs if need in predicted)
+def recorded_checkpoint(rooms: Rooms, trained: Mapping[str, Any]) -> Path:
+    """The checkpoint a round recorded.
 
-
-def _is_intact(path: Path, digest: str) -> bool:
-    return path.exists() and digest_of_file(path) == digest
+    Raises:
+        LedgerError: Its file is not what was recorded any more.
+    """
+    path: Path = rooms.run.folder / trained["checkpoint"]
+    if not is_intact(path, trained["checkpoint_file"]):
+        raise LedgerError(
+            f"{path} is missing or changed since it was recorded; restore it, or start the "
+            "experiment anew under another name"
+        )
+    return path

@@ -10,8 +10,10 @@ from al_orchestrator.pool import Entry
 from al_orchestrator.rounds import Round
 
 
-def introduction(rooms: Rooms) -> dict[str, Any]:
+def introduction(rooms: Rooms, of_seed_set: Mapping[str, object]) -> dict[str, Any]:
+    """What a run is; `of_seed_set` is what its seed set had to note."""
     config, manifest = rooms.config, rooms.data.manifest
+    looked_at = of_seed_set.get("labels_looked_at")
     flat = _flatten(config.model_dump(mode="json"))
     sets = {
         "pool": rooms.splits.pool,
@@ -26,6 +28,8 @@ def introduction(rooms: Rooms) -> dict[str, Any]:
             "alo.dataset": config.dataset.name,
             "alo.seed": str(config.seed),
             "alo.dataset_fingerprint": manifest.fingerprint,
+            "alo.seed_set": config.seed_set.name,
+            **({} if looked_at is None else {"alo.labels_looked_at": str(looked_at)}),
         },
         "datasets": [
             {

@@ -13,7 +13,7 @@ from al_orchestrator.errors import LedgerError
 from al_orchestrator.pool.schema import ATTEMPT, EVENT, LABEL, OUTBOX, QUERY, ROUND, STAGE
 from al_orchestrator.rounds import RoundState
 
-StageName = Literal["seed_set", "train", "score", "select", "label"]
+StageName = Literal["seed_set", "embed", "train", "score", "select", "label"]
 Outcome = Literal["recorded", "failed", "lost", "interrupted"]
 
 
@@ -93,13 +93,18 @@ class Entry:
             .values(ended_ms=now_ms(), outcome=outcome, error=error)
         )
 
-    def ask(self, number: int, ids: Sequence[str], scores: Sequence[float]) -> None:
-        """These ids, in this order, are asked for; round `number` is the first to train on them."""
+    def ask(
+        self, number: int, ids: Sequence[str], scores: Sequence[float], *, first_rank: int = 0
+    ) -> None:
+        """These ids, in this order, are asked for; round `number` is the first to train on them.
+
+        A batch that is asked for in several steps goes on at `first_rank`.
+        """
         self._connection.execute(
             sa.insert(QUERY),
             [
                 {"id": str(id_), "round": number, "rank": rank, "score": float(score)}
-                for rank, (id_, score) in enumerate(zip(ids, scores, strict=True))
+                for rank, (id_, score) in enumerate(zip(ids, scores, strict=True), first_rank)
             ],
         )
 

@@ -243,9 +243,12 @@ class Pool:
             np.array([row[1] for row in rows], dtype=np.int64),
         )
 
-    def asked_ids(self) -> frozenset[str]:
-        """Every id that was ever asked for."""
-        return frozenset(row[0] for row in self._rows(sa.select(QUERY.c.id)))
+    def asked_ids(self, up_to: int | None = None) -> frozenset[str]:
+        """Every id that was ever asked for; only for rounds up to `up_to`, if that is given."""
+        asked = sa.select(QUERY.c.id)
+        if up_to is not None:
+            asked = asked.where(QUERY.c.round <= up_to)
+        return frozenset(row[0] for row in self._rows(asked))
 
     def unanswered(self, number: int) -> list[str]:
         """Ids of batch `number` that were asked and not answered, by rank."""

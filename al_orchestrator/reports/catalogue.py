@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
@@ -17,6 +18,9 @@ from strategies import AnyStrategy, QueryStrategy
 if TYPE_CHECKING:
     from rich.table import Table
 
+PARAGRAPHS = ("reference", "cost", "use", "differs")
+"""What a strategy's docstring says in paragraphs that begin with these words."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -24,22 +28,34 @@ class Entry:
 
     name: str
     idea: str  # the docstring's first line
-    description: str  # the whole docstring
-    needs: tuple[str, ...]
+    description: str  # the docstring, up to the first of `PARAGRAPHS`
     parameters: Mapping[str, str]  # field -> what it is, and its default
 
 
-def strategy_entries() -> list[Entry]:
+@dataclass(frozen=True)
+class StrategyEntry(Entry):
+    """A query strategy as the catalogue shows it."""
+
+    needs: tuple[str, ...]  # with its default parameters
+    reference: str
+    cost: str
+    use: str
+    differs: str  # from the reference; empty where it does not
+
+
+def strategy_entries() -> list[StrategyEntry]:
     """Every query strategy, by name."""
-    return _entries(AnyStrategy)
+    entries = [_strategy_entry(model) for model in _members(AnyStrategy)]
+    return sorted(entries, key=lambda entry: entry.name)
 
 
 def dataset_entries() -> list[Entry]:
     """Every kind of dataset, by name."""
-    return _entries(AnyDataset)
+    entries = [Entry(**_described(model)) for model in _members(AnyDataset)]
+    return sorted(entries, key=lambda entry: entry.name)
 
 
-def strategy_entry(name: str) -> Entry:
+def strategy_entry(name: str) -> StrategyEntry:
     """The strategy called `name`.
 
     Raises:
@@ -74,26 +90,51 @@ def summary_table(summary: DatasetSummary) -> Table:
     return table
 
 
-def _entries(union: object) -> list[Entry]:
-    return sorted((_entry(model) for model in _members(union)), key=lambda entry: entry.name)
-
-
 def _members(union: object) -> Sequence[type[BaseModel]]:
     (inner, *_) = get_args(union)  # Annotated[A | B, …]
     return get_args(inner) or (inner,)
 
 
-def _entry(model: type[BaseModel]) -> Entry:
+def _strategy_entry(model: type[BaseModel]) -> StrategyEntry:
+    described = _described(model)
+    words = "|".join(PARAGRAPHS)
+    head, *rest = re.split(rf"^({words}): ", described.pop("description"), flags=re.I | re.M)
+    told = dict(zip(map(str.lower, rest[::2]), rest[1::2], strict=True))
+    made = model()
+    assert isinstance(made, QueryStrategy)  # the union holds nothing else
+    return StrategyEntry(
+        **described,
+        description=head.strip(),
+        needs=tuple(sorted(made.needs)),
+        reference=_in_a_line(told.get("reference")),
+        cost=_in_a_line(told.get("cost")),
+        use=_in_a_line(told.get("use")),
+        differs=_in_a_line(told.get("differs")),
+    )
+
+
+def _described(model: type[BaseModel]) -> dict[str, Any]:
     description = inspect.cleandoc(model.__doc__ or "")
-    needs = model.needs if issubclass(model, QueryStrategy) else frozenset[Any]()
-    return Entry(
-        name=model.model_fields["name"].default,
-        idea=description.split("\n", 1)[0].rstrip("."),
-        description=description,
-        needs=tuple(sorted(needs)),
-        parameters={
-            name: f"{field.description or ''} (default {field.get_default()!r})"
+    return {
+        "name": model.model_fields["name"].default,
+        "idea": description.split("\n", 1)[0].rstrip("."),
+        "description": description,
+        "parameters": {
+            name: f"{_in_a_line(field.description)} (default {_shown(field.get_default())})"
             for name, field in model.model_fields.items()
             if name != "name"
         },
-    )
+    }
+
+
+def _in_a_line(text: str | None) -> str:
+    return " ".join((text or "").split())
+
+
+def _shown(value: object) -> str:
+    """A default as YAML would have it, roughly."""
+    if isinstance(value, QueryStrategy):
+        return value.name
+    if isinstance(value, tuple):
+        return f"[{', '.join(_shown(item) for item in value)}]"
+    return "none" if value is None else str(value)

@@ -29,6 +29,7 @@ class RunStatus:
     labels: int  # answered so far
     missing: int  # asked and not answered
     validation: int  # labels spent on choosing an epoch
+    looked_at: int  # labels looked at to balance the seed set, which are spent too; 0 if none were
     unsent: int  # messages the tracker has yet to take
     starts: int
     lost_workers: int
@@ -46,6 +47,7 @@ class RunStatus:
             "seed": self.config.seed,
             "labels": self.labels,
             "missing": self.missing,
+            "labels_looked_at": self.looked_at,
             "unsent": self.unsent,
             "starts": self.starts,
             "lost_workers": self.lost_workers,
@@ -92,6 +94,7 @@ def status_of(run: RunDir) -> RunStatus:
         unsent = len(pool.unsent())
         provenance = pool.provenance()
         lost = pool.lost_attempts()
+        seed_set = pool.stage(0, "seed_set") or {}
     missing = sum(sample.label is None for sample in acquired)
     owner = run.owner()
     last = events[-1] if events else None
@@ -115,6 +118,7 @@ def status_of(run: RunDir) -> RunStatus:
         validation=next(
             (int(e.detail["validation"]) for e in events if "validation" in e.detail), 0
         ),
+        looked_at=int(seed_set.get("notes", {}).get("labels_looked_at", 0)),
         unsent=unsent,
         starts=sum(event.kind == "started" for event in events),
         lost_workers=lost,

@@ -46,6 +46,11 @@ def run_details(status: RunStatus) -> Group:
         f"{status.run}: {status.state}, {status.config.strategy.name}, seed {status.config.seed}",
         f"spent {spent}; starts: {status.starts}, lost workers: {status.lost_workers}",
     ]
+    if status.looked_at:
+        lines.append(
+            f"the seed set was balanced by looking at {status.looked_at:,} labels: "
+            "not comparable with runs that did not"
+        )
     if status.owner is not None:
         owner = status.owner
         lines.append(f"driven by process {owner.get('pid')} on {owner.get('host')}")
