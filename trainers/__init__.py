@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from trainers.base import (
+    Attack,
     Examples,
     Images,
     Output,
@@ -23,15 +24,18 @@ from trainers.base import (
     WeightPolicy,
 )
 from trainers.encoders import Encoder
+from trainers.ensemble import Ensemble
 from trainers.fer_classifier import FERClassifier
 from trainers.linear_probe import LinearProbe
 
-AnyTrainer = Annotated[FERClassifier | LinearProbe, Field(discriminator="name")]
+AnyTrainer = Annotated[FERClassifier | LinearProbe | Ensemble, Field(discriminator="name")]
 """Every trainer YAML may name."""
 
 __all__ = [
     "AnyTrainer",
+    "Attack",
     "Encoder",
+    "Ensemble",
     "Examples",
     "FERClassifier",
     "Images",

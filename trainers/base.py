@@ -1,7 +1,7 @@
 """The contract of a trainer: a task in, a checkpoint and arrays out.
 
-Legend of axes: ``N`` rows asked for, ``M`` labelled, ``C`` classes, ``D`` embedding width, ``K``
-posterior draws, ``H, W`` image, ``Ch`` image channels.
+Legend of axes: ``N`` rows asked for, ``O`` others asked for, ``M`` labelled, ``C`` classes, ``D``
+embedding width, ``K`` posterior draws, ``H, W`` image, ``Ch`` image channels.
 
 A trainer is a frozen pydantic model (its fields are its YAML) that is cheap to import; torch is
 loaded only inside `Trainer.fit` and `Trainer.predict`, which run on a worker: in this process, in
@@ -24,6 +24,7 @@ What every trainer promises, and `tests/trainers/test_contract.py` checks for ea
   validation epoch; which epoch is best is read from the validation set alone.
 * **Scoring changes nothing.** `predict` runs in evaluation mode with the evaluation transform,
   and the state dict is bit-equal afterwards. Only dropout modules are random in posterior draws.
+  What a row is told does not hang on the rows around it, but for the last bits of a sum.
 """
 
 from __future__ import annotations
@@ -40,8 +41,10 @@ from pydantic import BaseModel, ConfigDict
 
 Rows = npt.NDArray[np.int64]
 
-Output = Literal["log_probs", "embeddings", "mc_log_probs", "head"]
-"""What `predict` can compute of a checkpoint."""
+Output = Literal[
+    "log_probs", "embeddings", "mc_log_probs", "flip_distances", "encoder_embeddings", "head"
+]
+"""What `predict` can compute; `encoder_embeddings` needs no checkpoint, the others do."""
 
 WeightPolicy = Literal["from_pretrained", "from_scratch", "warm_start"]
 """What the weights are at the start of a round.
@@ -118,31 +121,66 @@ class TrainReport:
     )  # "precision", "device", … recorded, never read
 
 
+@dataclass(frozen=True)
+class Attack:
+    """A search for the smallest change of an image that changes its class.
+
+    Changes are measured where the network looks: on normalised pixels, before grey is repeated.
+    """
+
+    method: Literal["deepfool", "bim"]
+    max_steps: int
+    step: float  # bim: the change of each pixel a step
+    overshoot: float  # deepfool: how far beyond the boundary, as a share of the way
+
+
 @dataclass(frozen=True, eq=False)
 class PredictTask:
-    """Everything one scoring of the pool needs."""
+    """Everything one scoring of the pool needs.
+
+    Raises:
+        TrainingError: A checkpoint, or the attack of `flip_distances`, is needed and not given.
+    """
 
     images: Images
     num_classes: int
     rows: Rows  # (N,)
     outputs: frozenset[Output]
-    checkpoint: Path
+    checkpoint: Path | None  # None before there is a learner: for `encoder_embeddings` alone
     seed: int  # for posterior draws
     out_dir: Path
     cache_dir: Path
     device: str
+    others: Rows = field(default_factory=lambda: np.empty(0, np.int64))
+    """(O,) more rows, of the labelled and validation sets, for what `Predictions` says."""
+    attack: Attack | None = None  # of `flip_distances`
+
+    def __post_init__(self) -> None:
+        of_a_learner = sorted(self.outputs - {"encoder_embeddings"})
+        if self.checkpoint is None and of_a_learner:
+            raise TrainingError(
+                f"{', '.join(of_a_learner)} are a learner's, and there is no checkpoint yet; "
+                "before the first fit ask for encoder_embeddings alone"
+            )
+        if self.attack is None and "flip_distances" in self.outputs:
+            raise TrainingError("flip_distances need an attack to be found by; give one")
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Files of one scoring, aligned with `PredictTask.rows`.
+    """Files of one scoring, aligned with `PredictTask.rows` or with those and, after, the others.
 
-    `log_probs` (N, C) float32, `embeddings` (N, D) float32, `mc_log_probs` (N, K, C) float32 are
-    `.npy` files; `head` is an `.npz` with `weight` (C, D) and `bias` (C,).
+    As `.npy` files of float32, of rows and others: `log_probs` (N + O, C), `embeddings` and
+    `encoder_embeddings` (N + O, D), the latter by the encoder as it was before any label. Of the
+    rows alone: `mc_log_probs` (N, K, C) and `flip_distances` (N,), the Euclidean norm of the change
+    that was found, inf where none was. `head` is an `.npz` with `weight` (C, D) and `bias` (C,).
     """
 
     files: Mapping[Output, Path]
     seconds: Mapping[str, float] = field(default_factory=dict)
+    keys: Mapping[Output, str] = field(default_factory=dict)
+    """For outputs that are one function of the image in every round, a name of that function: equal
+    keys mean equal values for equal images."""
 
 
 class Trainer(BaseModel, ABC):
@@ -166,7 +204,11 @@ class Trainer(BaseModel, ABC):
 
     @abstractmethod
     def predict(self, task: PredictTask) -> Predictions:
-        """Computes `task.outputs` for `task.rows` with `task.checkpoint`."""
+        """Computes `task.outputs` for `task.rows` and `task.others` with `task.checkpoint`.
+
+        Raises:
+            TrainingError: The checkpoint is another trainer's, or this trainer has no such output.
+        """
 
     def can_resume(self, folder: Path) -> bool:  # noqa: ARG002 - for those that leave checkpoints
         """Whether an earlier attempt's folder holds something that `fit` would go on from."""

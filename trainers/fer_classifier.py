@@ -72,7 +72,7 @@ class FERClassifier(Recipe, Trainer):
             )
         from trainers.deep.predict import predict_classifier
 
-        return predict_classifier(task, posterior_draws=self.posterior_draws)
+        return predict_classifier(self, task)
 
     def check(self, *, image_shape: tuple[int, int, int], num_classes: int) -> None:
         from trainers.deep.networks import check_encoder

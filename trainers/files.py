@@ -14,6 +14,9 @@ from pathlib import Path
 EPOCH_CHECKPOINT = "epoch.pt"
 """What a fit leaves after an epoch, in its own folder, to go on from."""
 
+FINISHED_MEMBER = "finished.json"
+"""What the fit of an ensemble leaves of a member that is done, in the member's folder."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -41,3 +44,8 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def member_folder(folder: Path, number: int) -> Path:
+    """Where a fit of an ensemble has its member of this number, from 0."""
+    return folder / f"member-{number}"

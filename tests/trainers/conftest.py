@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,23 +44,23 @@ class Toy:
         return replace(task, **changes)  # type: ignore[arg-type]
 
     def predict_task(
-        self, checkpoint: Path, *outputs: Output, folder: str = "predict", **changes: object
+        self, checkpoint: Path | None, *outputs: Output, folder: str = "predict", **changes: object
     ) -> PredictTask:
         """Rows 30, 29, …, 0: an order of its own."""
         out_dir = self.root / folder
         out_dir.mkdir()
-        task = PredictTask(
-            images=self.images,
-            num_classes=3,
-            rows=np.arange(30, -1, -1),
-            outputs=frozenset(outputs),
-            checkpoint=checkpoint,
-            seed=11,
-            out_dir=out_dir,
-            cache_dir=self.root / "cache",
-            device="cpu",
-        )
-        return replace(task, **changes)  # type: ignore[arg-type]
+        fields: dict[str, Any] = {
+            "images": self.images,
+            "num_classes": 3,
+            "rows": np.arange(30, -1, -1),
+            "outputs": frozenset(outputs),
+            "checkpoint": checkpoint,
+            "seed": 11,
+            "out_dir": out_dir,
+            "cache_dir": self.root / "cache",
+            "device": "cpu",
+        }
+        return PredictTask(**fields | changes)
 
 
 @pytest.fixture

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from trainers import AnyTrainer, Examples, Output, Trainer, TrainingError, TrainReport
+from trainers import AnyTrainer, Attack, Examples, Output, Trainer, TrainingError, TrainReport
 from trainers.deep.checkpoints import load
+from trainers.deep.networks import Plan, build_network
+from trainers.deep.seeding import generator
 
 if TYPE_CHECKING:
     from tests.trainers.conftest import Toy
@@ -23,17 +25,37 @@ NARROW = {"name": "resnet10_narrow", "width": 4}
 FIELDS: dict[str, dict[str, object]] = {
     "fer_classifier": {"epochs": 3, "batch_size": 16, "encoder": NARROW, "dropout": 0.1},
     "linear_probe": {"encoder": NARROW},
+    "ensemble": {
+        "members": 2,
+        "bootstrap": True,
+        "member": {"name": "fer_classifier", "epochs": 2, "batch_size": 16, "encoder": NARROW},
+    },
 }
 """Small settings; a member without an entry runs with its defaults."""
 
 MEMBERS: tuple[type[Trainer], ...] = get_args(get_args(AnyTrainer)[0])
+ONE_NETWORK = [member for member in MEMBERS if member.model_fields["name"].default != "ensemble"]
 ROWWISE: tuple[Output, ...] = ("log_probs", "embeddings")
+DEEPFOOL = Attack("deepfool", max_steps=20, step=0.05, overshoot=0.02)
 
 
-@pytest.fixture(params=MEMBERS, ids=lambda member: str(member.model_fields["name"].default))
+def name_of(member: type[Trainer]) -> str:
+    return str(member.model_fields["name"].default)
+
+
+def with_encoder(trainer: Trainer, weights: Path) -> Trainer:
+    """The same trainer with an encoder file."""
+    fields = trainer.model_dump(exclude={"weights"})
+    inner = fields.get("member", fields)
+    inner.pop("weights", None)
+    inner["encoder"] = {**inner["encoder"], "weights": weights}
+    return type(trainer).model_validate(fields)
+
+
+@pytest.fixture(params=MEMBERS, ids=name_of)
 def trainer(request: pytest.FixtureRequest) -> Trainer:
     member: type[Trainer] = request.param
-    return member.model_validate(FIELDS.get(str(member.model_fields["name"].default), {}))
+    return member.model_validate(FIELDS.get(name_of(member), {}))
 
 
 @pytest.fixture
@@ -130,6 +152,7 @@ def test_predicting_twice_gives_equal_bytes(
         assert once.files[name].read_bytes() == twice.files[name].read_bytes()
 
 
+@pytest.mark.parametrize("trainer", ONE_NETWORK, indirect=True, ids=name_of)
 def test_the_head_turns_embeddings_into_the_log_probabilities(
     trainer: Trainer, toy: Toy, fitted: TrainReport
 ) -> None:
@@ -146,14 +169,75 @@ def test_the_head_turns_embeddings_into_the_log_probabilities(
 def test_only_what_is_asked_for_is_computed(
     trainer: Trainer, toy: Toy, fitted: TrainReport
 ) -> None:
-    found = trainer.predict(toy.predict_task(fitted.checkpoint, "head"))
-    assert set(found.files) == {"head"}
-    assert [path.name for path in (toy.root / "predict").iterdir()] == ["head.npz"]
+    found = trainer.predict(toy.predict_task(fitted.checkpoint, "log_probs"))
+    assert set(found.files) == {"log_probs"}
+    assert [path.name for path in (toy.root / "predict").iterdir()] == ["log_probs.npy"]
 
 
 def test_no_rows_give_empty_arrays(trainer: Trainer, toy: Toy, fitted: TrainReport) -> None:
     task = toy.predict_task(fitted.checkpoint, *ROWWISE, rows=np.arange(0))
     assert np.load(trainer.predict(task).files["log_probs"]).shape == (0, 3)
+
+
+def test_others_come_after_the_rows(trainer: Trainer, toy: Toy, fitted: TrainReport) -> None:
+    rows, others = np.arange(20, 40), np.array([3, 150, 3])
+    both = trainer.predict(
+        toy.predict_task(fitted.checkpoint, *ROWWISE, folder="both", rows=rows, others=others)
+    )
+    joined = trainer.predict(
+        toy.predict_task(
+            fitted.checkpoint, *ROWWISE, folder="joined", rows=np.concatenate([rows, others])
+        )
+    )
+    for name in ROWWISE:
+        assert both.files[name].read_bytes() == joined.files[name].read_bytes()
+
+
+@pytest.mark.parametrize("trainer", ONE_NETWORK, indirect=True, ids=name_of)
+def test_every_image_has_a_distance_to_another_class(
+    trainer: Trainer, toy: Toy, fitted: TrainReport
+) -> None:
+    before = fitted.checkpoint.read_bytes()
+    task = toy.predict_task(
+        fitted.checkpoint, "flip_distances", attack=DEEPFOOL, others=np.arange(40, 50)
+    )
+    found = trainer.predict(task)
+    distances = np.load(found.files["flip_distances"])
+    assert (distances.shape, distances.dtype) == ((31,), np.float32)
+    assert (distances > 0).all()
+    assert np.isfinite(distances).any()
+    assert set(found.files) == {"flip_distances"}
+    assert fitted.checkpoint.read_bytes() == before
+
+
+def test_an_encoder_file_is_embedded_before_there_is_a_learner(trainer: Trainer, toy: Toy) -> None:
+    plan = Plan("resnet10_narrow", 4, in_channels=1, num_classes=2, dropout=0.0)
+    torch.save(build_network(plan, generator(9)).encoder.state_dict(), toy.root / "encoder.pt")
+    informed = with_encoder(trainer, toy.root / "encoder.pt")
+    rows, others = np.array([7, 2]), np.array([2, 99])
+    found, again = (
+        informed.predict(
+            toy.predict_task(None, "encoder_embeddings", folder=folder, rows=rows, others=others)
+        )
+        for folder in ("found", "again")
+    )
+    embeddings = np.load(found.files["encoder_embeddings"])
+    assert (embeddings.shape, embeddings.dtype) == ((4, 32), np.float32)
+    assert (embeddings[1] == embeddings[2]).all()
+    assert (embeddings == np.load(again.files["encoder_embeddings"])).all()
+    assert found.keys == again.keys
+    assert set(found.keys) == {"encoder_embeddings"}
+    assert len(list((toy.root / "cache").glob("features-*.npy"))) == 1
+
+
+def test_what_a_learner_says_needs_a_checkpoint(toy: Toy) -> None:
+    with pytest.raises(TrainingError, match="log_probs are a learner's"):
+        toy.predict_task(None, "log_probs", "encoder_embeddings")
+
+
+def test_distances_need_an_attack(toy: Toy) -> None:
+    with pytest.raises(TrainingError, match="need an attack"):
+        toy.predict_task(toy.root / "checkpoint.pt", "flip_distances")
 
 
 def test_the_pool_is_scored_as_the_test_set_is(
@@ -210,8 +294,7 @@ def test_the_checkpoint_is_read_without_running_code(fitted: TrainReport) -> Non
 def test_an_encoder_file_that_is_missing_is_found_out_before_the_start(
     trainer: Trainer, tmp_path: Path
 ) -> None:
-    fields = {"name": trainer.name, "encoder": {"weights": tmp_path / "gone.pt"}}
-    doubtful = type(trainer).model_validate(fields)
+    doubtful = with_encoder(trainer, tmp_path / "gone.pt")
     with pytest.raises(TrainingError, match=r"gone\.pt does not exist"):
         doubtful.check(image_shape=(48, 48, 1), num_classes=7)
     trainer.check(image_shape=(48, 48, 1), num_classes=7)

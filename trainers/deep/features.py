@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from trainers.base import Images
 from trainers.deep.compute import Mode
 from trainers.deep.images import Normaliser, Pixels, open_packed
 from trainers.deep.networks import Network, encoder_digest
-from trainers.deep.predict import create_array, flush_array
+from trainers.deep.outputs import create_array, flush_array
 from trainers.deep.scoring import score
 from trainers.files import replacing
 
@@ -32,11 +32,20 @@ LAW = 1
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Embeddings of all R images of a file."""
+
+    key: str  # of encoder, images and how they are computed
+    values: Floats  # (R, D), a read-only memory map
+
+
 def features_of(
     network: Network, images: Images, mode: Mode, device: str, cache_dir: Path
-) -> Floats:
-    """(R, D) embeddings of all images of the file, as a read-only memory map."""
-    path = cache_dir / f"features-{_key(network, images, mode, cache_dir)}.npy"
+) -> Features:
+    """The embeddings kept in `cache_dir`, computed first where they are not."""
+    key = _key(network, images, mode, cache_dir)
+    path = cache_dir / f"features-{key}.npy"
     if not path.exists():
         logger.info("embedding all images of %s into %s", images.path, path)
         rows = np.arange(len(open_packed(images)))
@@ -46,7 +55,7 @@ def features_of(
             for block in score(network, pixels, normalise, mode, device):
                 features[block.block] = block.embeddings.float().cpu().numpy()
             flush_array(features)
-    return np.asarray(np.load(path, mmap_mode="r"))
+    return Features(key, np.asarray(np.load(path, mmap_mode="r")))
 
 
 def _key(network: Network, images: Images, mode: Mode, cache_dir: Path) -> str:

@@ -3,112 +3,92 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from trainers.base import Output, Predictions, PredictTask, TrainingError
+from trainers.deep.attacks import flip_distances
 from trainers.deep.compute import Mode, repeatable
+from trainers.deep.frozen import Place, freeze, write_encoder_embeddings
 from trainers.deep.images import Normaliser, Pixels
 from trainers.deep.nets.heads import LinearHead
-from trainers.deep.networks import load_learner
+from trainers.deep.networks import Network, load_learner
+from trainers.deep.outputs import (
+    OF_OTHERS_TOO,
+    Floats,
+    check_classes,
+    path_of,
+    rows_and_others,
+    shapes_of_outputs,
+    write_head,
+    writing,
+)
 from trainers.deep.scoring import Scored, score
-from trainers.files import replacing
-
-Floats = npt.NDArray[np.float32]
+from trainers.fer_classifier import FERClassifier
 
 
-def predict_classifier(task: PredictTask, *, posterior_draws: int) -> Predictions:
-    """Computes `task.outputs` of `task.rows` with the network of `task.checkpoint`.
+def predict_classifier(trainer: FERClassifier, task: PredictTask) -> Predictions:
+    """Computes `task.outputs` with the network of `task.checkpoint` and the trainer's encoder file.
 
     Raises:
-        TrainingError: The checkpoint is not a learner's, or has other classes.
+        TrainingError: The checkpoint is not a learner's, or has other classes; or the encoder's
+            embeddings are asked for and it has no file.
     """
     started = time.perf_counter()
-    network, meta = load_learner(task.checkpoint)
+    files: dict[Output, Path] = {}
+    keys: dict[Output, str] = {}
+    if "encoder_embeddings" in task.outputs:
+        files["encoder_embeddings"], keys["encoder_embeddings"] = _of_the_encoder(trainer, task)
+    if task.checkpoint is not None and task.outputs - {"encoder_embeddings"}:
+        files |= _of_the_learner(task, task.checkpoint, trainer.posterior_draws)
+    seconds = {"predict": time.perf_counter() - started}
+    return Predictions(files=files, seconds=seconds, keys=keys)
+
+
+def _of_the_encoder(trainer: FERClassifier, task: PredictTask) -> tuple[Path, str]:
+    """The file of its embeddings, and the name of the function they are."""
+    if trainer.encoder.weights is None:
+        raise TrainingError(
+            "encoder_embeddings are those of trainer.encoder before any label, and it has no file "
+            "of weights; give encoder.weights, or set the strategy's embedding to learner"
+        )
+    place = Place(task.images, task.num_classes, task.device, task.cache_dir)
+    features = freeze(trainer.encoder, trainer.compute, place).features
+    return write_encoder_embeddings(task, features), features.key
+
+
+def _of_the_learner(task: PredictTask, checkpoint: Path, draws: int) -> dict[Output, Path]:
+    network, meta = load_learner(checkpoint)
     check_classes(task, network.plan.num_classes)
     mode = Mode(**cast("dict[str, Any]", meta["mode"]))
+    shapes = shapes_of_outputs(task, network.embedding_width, draws)
     with repeatable(mode, task.device):
         mode.place(network, task.device)
-        pixels = Pixels(task.images, task.rows, task.device)
-        normalise = Normaliser(task.images, task.device)
-        widths = shapes_of_outputs(task, network.embedding_width, posterior_draws)
-        with writing(task, widths) as arrays:
-            if arrays:
-                for block in score(network, pixels, normalise, mode, task.device):
-                    _fill(arrays, block, network.head, task.seed)
-    files = {name: path_of(task, name) for name in widths}
+        with writing(task, shapes) as arrays:
+            _fill_scored(arrays, task, network, mode)
+            if "flip_distances" in arrays:
+                arrays["flip_distances"][:] = flip_distances(task, network, mode)
+    files = {name: path_of(task, name) for name in shapes}
     if "head" in task.outputs:
         linear = network.head.linear
         files["head"] = write_head(task, _array(linear.weight), _array(linear.bias))
-    return Predictions(files=files, seconds={"predict": time.perf_counter() - started})
+    return files
 
 
-def check_classes(task: PredictTask, num_classes: int) -> None:
-    if num_classes != task.num_classes:
-        raise TrainingError(
-            f"{task.checkpoint} tells {num_classes} classes apart, the task has "
-            f"{task.num_classes}; predict with a checkpoint of this experiment"
-        )
-
-
-def shapes_of_outputs(
-    task: PredictTask, embedding_width: int, posterior_draws: int
-) -> dict[Output, tuple[int, ...]]:
-    """Shapes of the arrays asked for, by name; the head is no array of rows."""
-    shapes: dict[Output, tuple[int, ...]] = {
-        "log_probs": (len(task.rows), task.num_classes),
-        "embeddings": (len(task.rows), embedding_width),
-        "mc_log_probs": (len(task.rows), posterior_draws, task.num_classes),
-    }
-    return {name: shape for name, shape in shapes.items() if name in task.outputs}
-
-
-def path_of(task: PredictTask, name: Output) -> Path:
-    return task.out_dir / f"{name}.{'npz' if name == 'head' else 'npy'}"
-
-
-@contextmanager
-def writing(
-    task: PredictTask, shapes: Mapping[Output, tuple[int, ...]]
-) -> Iterator[dict[Output, Floats]]:
-    """Arrays on disk to be filled; all of them appear under their names on a clean exit."""
-    with ExitStack() as files:
-        arrays: dict[Output, Floats] = {}
-        for name, shape in shapes.items():
-            temporary = files.enter_context(replacing(path_of(task, name)))
-            arrays[name] = create_array(temporary, shape)
-        yield arrays
-        for array in arrays.values():
-            flush_array(array)
-
-
-def create_array(path: Path, shape: tuple[int, ...]) -> Floats:
-    """A float32 `.npy` file to be filled; in memory where it would be empty."""
-    if 0 in shape:
-        with path.open("wb") as file:
-            np.lib.format.write_array(file, np.empty(shape, np.float32))
-        return np.empty(shape, np.float32)
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-
-
-def flush_array(array: Floats) -> None:
-    if isinstance(array, np.memmap):
-        array.flush()
-
-
-def write_head(task: PredictTask, weight: Floats, bias: Floats) -> Path:
-    """Writes (C, D) and (C,): logits = embeddings @ weight.T + bias."""
-    path = path_of(task, "head")
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, weight=weight, bias=bias)
-    return path
+def _fill_scored(
+    arrays: Mapping[Output, Floats], task: PredictTask, network: Network, mode: Mode
+) -> None:
+    """Fills what one pass over the images tells."""
+    if not arrays.keys() - {"flip_distances"}:
+        return
+    rows = rows_and_others(task) if arrays.keys() & OF_OTHERS_TOO else task.rows
+    pixels, normalise = Pixels(task.images, rows, task.device), Normaliser(task.images, task.device)
+    for block in score(network, pixels, normalise, mode, task.device):
+        _fill(arrays, block, network.head, task.seed)
 
 
 def _fill(arrays: Mapping[Output, Floats], scored: Scored, head: LinearHead, seed: int) -> None:
@@ -117,9 +97,11 @@ def _fill(arrays: Mapping[Output, Floats], scored: Scored, head: LinearHead, see
     if "embeddings" in arrays:
         arrays["embeddings"][scored.block] = _array(scored.embeddings)
     if "mc_log_probs" in arrays:
+        # Others come last and have no draws, so the array may end within the block.
         draws = arrays["mc_log_probs"][scored.block]
+        embeddings = scored.embeddings[: len(draws)]
         for draw in range(draws.shape[1]):
-            draws[:, draw] = _array(_posterior_log_probs(head, scored.embeddings, seed, draw))
+            draws[:, draw] = _array(_posterior_log_probs(head, embeddings, seed, draw))
 
 
 def _posterior_log_probs(head: LinearHead, embeddings: Tensor, seed: int, draw: int) -> Tensor:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from trainers.base import (
     Examples,
-    Images,
+    Output,
     Predictions,
     PredictTask,
     TrainingError,
@@ -25,41 +25,27 @@ from trainers.base import (
     TrainTask,
 )
 from trainers.deep import checkpoints
-from trainers.deep.compute import Workload, choose_mode, hardware, repeatable
-from trainers.deep.features import features_of
+from trainers.deep.attacks import flip_distances
+from trainers.deep.compute import repeatable
 from trainers.deep.fit import CHECKPOINT, check_task, under
-from trainers.deep.images import open_packed
+from trainers.deep.frozen import Frozen, Place, freeze, write_encoder_embeddings
 from trainers.deep.logistic import Solution, fit_logistic
 from trainers.deep.metrics import Counts, classification_metrics
-from trainers.deep.networks import Network, encoder_digest, plan_network
-from trainers.deep.predict import (
+from trainers.deep.networks import Network, encoder_digest
+from trainers.deep.outputs import (
+    Floats,
+    blocks_of,
     check_classes,
     path_of,
+    rows_and_others,
     shapes_of_outputs,
     write_head,
     writing,
 )
 from trainers.deep.progress import EPOCHS_LOG
-from trainers.deep.start import fresh_network
 from trainers.deep.stopping import Epoch
 from trainers.files import replacing
 from trainers.linear_probe import LinearProbe
-
-Floats = npt.NDArray[np.float32]
-
-ROWS_AT_A_TIME = 2**15
-MEASURED_BATCH = 64
-"""Images at a time where the compute mode is measured: a probe has no batch size of its own."""
-
-
-@dataclass(frozen=True, eq=False)
-class Frozen:
-    """An encoder and what it makes of all images of a file."""
-
-    network: Network  # with a head of zeros
-    features: Floats  # (R, D) memory map
-    source: str
-    notes: dict[str, str]
 
 
 def fit_probe(trainer: LinearProbe, task: TrainTask) -> TrainReport:
@@ -70,11 +56,12 @@ def fit_probe(trainer: LinearProbe, task: TrainTask) -> TrainReport:
     """
     check_task(task)
     started = time.perf_counter()
-    frozen = _freeze(trainer, task.images, task.num_classes, task.device, task.cache_dir)
-    solution = _solve(trainer, task, frozen.features)
+    frozen = _freeze(trainer, task)
+    features = frozen.features.values
+    solution = _solve(trainer, task, features)
     weight, bias = solution.weight.astype(np.float32), solution.bias.astype(np.float32)
     fitted = time.perf_counter()
-    metrics, confusion = _evaluate(task, frozen.features, weight, bias)
+    metrics, confusion = _evaluate(task, features, weight, bias)
     metrics["train/loss"] = solution.loss
     digest = _save_head(task, frozen, weight, bias)
     _log_the_fit(task, solution, metrics["train/accuracy"], time.perf_counter() - started)
@@ -100,49 +87,62 @@ def predict_probe(trainer: LinearProbe, task: PredictTask) -> Predictions:
         TrainingError: The checkpoint is of another encoder, or has other classes.
     """
     started = time.perf_counter()
-    frozen = _freeze(trainer, task.images, task.num_classes, task.device, task.cache_dir)
-    weight, bias = _load_head(task, frozen.network)
+    frozen = _freeze(trainer, task)
+    files: dict[Output, Path] = {}
+    if "encoder_embeddings" in task.outputs:
+        files["encoder_embeddings"] = write_encoder_embeddings(task, frozen.features)
+    if task.checkpoint is not None and task.outputs - {"encoder_embeddings"}:
+        files |= _of_the_head(task, task.checkpoint, frozen)
+    fixed: tuple[Output, ...] = ("embeddings", "encoder_embeddings")
+    return Predictions(
+        files=files,
+        seconds={"predict": time.perf_counter() - started},
+        keys={name: frozen.features.key for name in fixed if name in files},
+    )
+
+
+def _of_the_head(task: PredictTask, checkpoint: Path, frozen: Frozen) -> dict[Output, Path]:
+    weight, bias = _load_head(task, checkpoint, frozen.network)
     shapes = shapes_of_outputs(task, frozen.network.embedding_width, 0)
     with writing(task, shapes) as arrays:
-        embeddings = frozen.features[task.rows]
-        if "embeddings" in arrays:
-            arrays["embeddings"][:] = embeddings
-        if "log_probs" in arrays:
-            arrays["log_probs"][:] = _log_probs(embeddings, weight, bias)
+        _fill_embedded(arrays, task, frozen.features.values, weight, bias)
+        if "flip_distances" in arrays:
+            arrays["flip_distances"][:] = _flips(task, frozen, weight, bias)
     files = {name: path_of(task, name) for name in shapes}
     if "head" in task.outputs:
         files["head"] = write_head(task, weight, bias)
-    return Predictions(files=files, seconds={"predict": time.perf_counter() - started})
+    return files
 
 
-def _freeze(
-    trainer: LinearProbe, images: Images, num_classes: int, device: str, cache_dir: Path
-) -> Frozen:
-    height, width, channels = open_packed(images).shape[1:]
-    plan, imported = plan_network(
-        trainer.encoder, image_channels=channels, num_classes=num_classes, dropout=0.0
-    )
-    network = fresh_network(plan, imported, trainer.encoder_seed)
+def _fill_embedded(
+    arrays: Mapping[Output, Floats],
+    task: PredictTask,
+    features: Floats,
+    weight: Floats,
+    bias: Floats,
+) -> None:
+    rows = rows_and_others(task)
+    for block in blocks_of(len(rows) if arrays.keys() & {"embeddings", "log_probs"} else 0):
+        embeddings = features[rows[block]]
+        if "embeddings" in arrays:
+            arrays["embeddings"][block] = embeddings
+        if "log_probs" in arrays:
+            arrays["log_probs"][block] = _log_probs(embeddings, weight, bias)
+
+
+def _flips(task: PredictTask, frozen: Frozen, weight: Floats, bias: Floats) -> Floats:
+    """Distances of the whole network: the frozen encoder and, on it, the head."""
+    linear = frozen.network.head.linear
     with torch.no_grad():
-        network.head.linear.weight.zero_()
-        network.head.linear.bias.zero_()
-    # The number of classes is no part of the encoder, nor of what is known of it.
-    workload = Workload(replace(plan, num_classes=2), (height, width), MEASURED_BATCH, device)
-    mode = choose_mode(trainer.compute, workload, cache_dir)
-    with repeatable(mode, device):
-        mode.place(network, device)
-        features = features_of(network, images, mode, device, cache_dir)
-    source = str(imported.report) if imported else f"drawn from seed {trainer.encoder_seed}"
-    notes = {
-        "device": device,
-        "hardware": hardware(device),
-        "torch": torch.__version__,
-        "precision": mode.precision,
-        "channels_last": str(mode.channels_last),
-        "threads": str(mode.threads),
-        "weights": source,
-    }
-    return Frozen(network, features, source, notes)
+        linear.weight.copy_(torch.from_numpy(weight))
+        linear.bias.copy_(torch.from_numpy(bias))
+    with repeatable(frozen.mode, task.device):
+        return flip_distances(task, frozen.network, frozen.mode)
+
+
+def _freeze(trainer: LinearProbe, task: TrainTask | PredictTask) -> Frozen:
+    place = Place(task.images, task.num_classes, task.device, task.cache_dir)
+    return freeze(trainer.encoder, trainer.compute, place, trainer.encoder_seed)
 
 
 def _solve(trainer: LinearProbe, task: TrainTask, features: Floats) -> Solution:
@@ -169,8 +169,7 @@ def _scales(task: TrainTask, features: Floats) -> tuple[Floats, Floats]:
     is_ours[task.validation.rows] = False
     is_ours[task.test.rows] = False
     total = squares = np.zeros(features.shape[1])
-    for start in range(0, len(features), ROWS_AT_A_TIME):
-        block = slice(start, start + ROWS_AT_A_TIME)
+    for block in blocks_of(len(features)):
         ours = features[block][is_ours[block]].astype(np.float64)
         total, squares = total + ours.sum(axis=0), squares + np.square(ours).sum(axis=0)
     mean = total / is_ours.sum()
@@ -222,17 +221,17 @@ def _save_head(task: TrainTask, frozen: Frozen, weight: Floats, bias: Floats) ->
     return digest
 
 
-def _load_head(task: PredictTask, network: Network) -> tuple[Floats, Floats]:
-    content = checkpoints.load(task.checkpoint)
+def _load_head(task: PredictTask, checkpoint: Path, network: Network) -> tuple[Floats, Floats]:
+    content = checkpoints.load(checkpoint)
     meta, weights = content.get("meta"), content.get("weights")
     if not isinstance(meta, dict) or not isinstance(weights, dict) or "probe" not in meta:
         raise TrainingError(
-            f"{task.checkpoint} is not a checkpoint of a linear probe; predict with the trainer "
+            f"{checkpoint} is not a checkpoint of a linear probe; predict with the trainer "
             "that wrote it"
         )
     if meta["encoder_digest"] != encoder_digest(network):
         raise TrainingError(
-            f"{task.checkpoint} was fitted on another encoder (digest {meta['encoder_digest']}); "
+            f"{checkpoint} was fitted on another encoder (digest {meta['encoder_digest']}); "
             "keep encoder.weights and encoder_seed as they were"
         )
     check_classes(task, len(weights["head.linear.bias"]))

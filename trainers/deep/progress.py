@@ -22,6 +22,7 @@ from trainers.deep.start import starting_network
 from trainers.deep.stopping import Epoch
 from trainers.fer_classifier import FERClassifier
 from trainers.files import EPOCH_CHECKPOINT, replacing
+from trainers.linear_probe import LinearProbe
 from trainers.recipes import SGD
 
 EPOCHS_LOG = "metrics.jsonl"
@@ -118,7 +119,7 @@ def save_progress(progress: Progress, trainer: FERClassifier, task: TrainTask) -
     checkpoints.save(task.out_dir / EPOCH_CHECKPOINT, content)
 
 
-def identity_of(trainer: FERClassifier, task: TrainTask) -> str:
+def identity_of(trainer: FERClassifier | LinearProbe, task: TrainTask) -> str:
     """sha256 of all that decides the weights, and of nothing that another node may name anew."""
     settings = trainer.model_dump(mode="json", exclude={"checkpoint_every_s", "posterior_draws"})
     settings["encoder"].pop("weights")

@@ -6,12 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from trainers import Encoder, FERClassifier, TrainingError, TrainReport
+from trainers import (
+    Attack,
+    Encoder,
+    FERClassifier,
+    LinearProbe,
+    TrainingError,
+    TrainReport,
+)
 from trainers.deep.checkpoints import digest_of_weights
 from trainers.deep.compute import Mode
 from trainers.deep.images import Normaliser, Pixels
-from trainers.deep.networks import load_learner
+from trainers.deep.networks import Plan, build_network, load_learner
 from trainers.deep.scoring import score
+from trainers.deep.seeding import generator
 from trainers.recipes import StopRules
 
 if TYPE_CHECKING:
@@ -91,6 +99,89 @@ def test_a_posterior_draw_is_one_network_with_some_inputs_of_its_head_cut(
         logits = embeddings @ (head["weight"] * mask).T + head["bias"]
         expected = logits - np.log(np.exp(logits).sum(1, keepdims=True))
         np.testing.assert_allclose(draws[:, draw], expected, atol=1e-4)
+
+
+def test_only_rows_have_posterior_draws(toy: Toy, fitted: TrainReport) -> None:
+    # The others begin within the first block of images and end within the second.
+    rows, others = np.arange(30), np.arange(30, 160).repeat(5)
+    plain = TRAINER.predict(
+        toy.predict_task(fitted.checkpoint, "mc_log_probs", folder="plain", rows=rows)
+    )
+    task = toy.predict_task(
+        fitted.checkpoint, "mc_log_probs", "embeddings", folder="both", rows=rows, others=others
+    )
+    both = TRAINER.predict(task)
+    draws = np.load(both.files["mc_log_probs"])
+    assert draws.shape == (30, 6, 3)
+    np.testing.assert_allclose(draws, np.load(plain.files["mc_log_probs"]), atol=1e-5)
+    assert np.load(both.files["embeddings"]).shape == (680, 32)
+
+
+def test_others_are_not_looked_at_where_nothing_is_said_of_them(
+    toy: Toy, fitted: TrainReport
+) -> None:
+    beyond = np.array([10_000])
+    attack = Attack("bim", max_steps=2, step=0.05, overshoot=0.0)
+    task = toy.predict_task(
+        fitted.checkpoint, "mc_log_probs", "flip_distances", others=beyond, attack=attack
+    )
+    assert set(TRAINER.predict(task).files) == {"mc_log_probs", "flip_distances"}
+
+
+def test_distances_come_with_whatever_else_is_asked_for(toy: Toy, fitted: TrainReport) -> None:
+    attack = Attack("deepfool", max_steps=20, step=0.05, overshoot=0.02)
+    alone = TRAINER.predict(
+        toy.predict_task(fitted.checkpoint, "flip_distances", folder="alone", attack=attack)
+    )
+    task = toy.predict_task(
+        fitted.checkpoint, "flip_distances", "log_probs", folder="both", attack=attack
+    )
+    both = TRAINER.predict(task)
+    found, expected = (np.load(each.files["flip_distances"]) for each in (both, alone))
+    assert (found == expected).all()
+    # What is torn between classes is near to another one.
+    top = np.sort(np.load(both.files["log_probs"]), axis=1)
+    margins = np.exp(top[:, -1]) - np.exp(top[:, -2])
+    assert np.corrcoef(margins.argsort().argsort(), found.argsort().argsort())[0, 1] > 0.7
+
+
+def test_an_encoder_that_has_no_file_has_no_embeddings_before_labels(toy: Toy) -> None:
+    with pytest.raises(TrainingError, match=r"give encoder\.weights, or .* embedding to learner"):
+        TRAINER.predict(toy.predict_task(None, "encoder_embeddings"))
+
+
+def test_the_encoders_embeddings_are_those_of_its_file_and_not_of_the_learner(toy: Toy) -> None:
+    plan = Plan("resnet10_narrow", 4, in_channels=1, num_classes=2, dropout=0.0)
+    network = build_network(plan, generator(9))
+    torch.save(network.encoder.state_dict(), toy.root / "encoder.pt")
+    encoder = TRAINER.encoder.model_copy(update={"weights": toy.root / "encoder.pt"})
+    trainer = TRAINER.model_copy(update={"encoder": encoder, "weights": "from_pretrained"})
+    checkpoint = trainer.fit(toy.task()).checkpoint
+    task = toy.predict_task(checkpoint, "encoder_embeddings", "embeddings", rows=np.arange(100))
+    found = trainer.predict(task)
+    before, after = (np.load(found.files[n]) for n in ("encoder_embeddings", "embeddings"))
+    pixels, normalise = Pixels(toy.images, np.arange(100), "cpu"), Normaliser(toy.images, "cpu")
+    mode = Mode("float32", True, 1)
+    blocks = score(mode.place(network, "cpu"), pixels, normalise, mode, "cpu")
+    expected = np.concatenate([block.embeddings.numpy() for block in blocks])
+    np.testing.assert_allclose(before, expected, atol=1e-5)
+    assert not np.allclose(after, expected, atol=1e-2)
+    # What a learner makes of an image is another thing in each round.
+    assert set(found.keys) == {"encoder_embeddings"}
+
+
+def test_a_probe_and_a_classifier_of_one_encoder_share_what_it_says(toy: Toy) -> None:
+    plan = Plan("resnet10_narrow", 4, in_channels=1, num_classes=2, dropout=0.0)
+    torch.save(build_network(plan, generator(9)).encoder.state_dict(), toy.root / "encoder.pt")
+    encoder = TRAINER.encoder.model_copy(update={"weights": toy.root / "encoder.pt"})
+    trainers = [FERClassifier(encoder=encoder), LinearProbe(encoder=encoder)]
+    found = [
+        trainer.predict(toy.predict_task(None, "encoder_embeddings", folder=trainer.name))
+        for trainer in trainers
+    ]
+    assert found[0].keys == found[1].keys
+    one, other = (each.files["encoder_embeddings"].read_bytes() for each in found)
+    assert one == other
 
 
 def test_plain_outputs_do_not_change_when_draws_are_asked_for_too(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from trainers import Encoder, LinearProbe, TrainingError
+from trainers import Encoder, LinearProbe, Output, TrainingError
 from trainers.deep.checkpoints import digest_of_weights
 from trainers.deep.networks import Plan, build_network
 from trainers.deep.seeding import generator
@@ -128,6 +128,46 @@ def test_a_unit_that_never_answers_does_no_harm(toy: Toy) -> None:
     np.save(toy.images.path, np.zeros_like(np.load(toy.images.path)))
     report = PROBE.fit(toy.task())
     assert np.isfinite(report.metrics["test/nll"])
+
+
+def test_embeddings_are_known_by_the_name_of_their_function(toy: Toy) -> None:
+    reports = [PROBE.fit(toy.task(str(seed), seed=seed)) for seed in (1, 2)]
+    found = [
+        PROBE.predict(
+            toy.predict_task(
+                report.checkpoint, "embeddings", "encoder_embeddings", "log_probs", folder=folder
+            )
+        )
+        for report, folder in zip(reports, ("one", "other"), strict=True)
+    ]
+    (path,) = cached(toy)
+    key = path.stem.removeprefix("features-")
+    for each in found:
+        assert each.keys == {"embeddings": key, "encoder_embeddings": key}
+        embeddings = np.load(each.files["embeddings"])
+        assert (embeddings == np.load(each.files["encoder_embeddings"])).all()
+        assert (embeddings == np.load(path)[np.arange(30, -1, -1)]).all()
+
+
+def test_a_large_pool_is_told_what_a_small_one_is(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = PROBE.fit(toy.task())
+    outputs: tuple[Output, ...] = ("embeddings", "encoder_embeddings", "log_probs")
+    whole = PROBE.predict(toy.predict_task(report.checkpoint, *outputs, folder="whole"))
+    monkeypatch.setattr("trainers.deep.outputs.ROWS_AT_A_TIME", 7)
+    parts = PROBE.predict(toy.predict_task(report.checkpoint, *outputs, folder="parts"))
+    for name in outputs:
+        expected = np.load(whole.files[name])
+        np.testing.assert_allclose(np.load(parts.files[name]), expected, atol=1e-6)
+
+
+def test_a_random_encoder_is_embedded_before_there_is_a_learner(toy: Toy) -> None:
+    before = PROBE.predict(toy.predict_task(None, "encoder_embeddings"))
+    report = PROBE.fit(toy.task())
+    after = PROBE.predict(toy.predict_task(report.checkpoint, "embeddings", folder="after"))
+    assert before.files["encoder_embeddings"].read_bytes() == after.files["embeddings"].read_bytes()
+    assert before.keys["encoder_embeddings"] == after.keys["embeddings"]
 
 
 def test_a_probe_has_no_posterior_draws(toy: Toy) -> None:

@@ -1,0 +1,104 @@
+"""Several learners of one kind, whose disagreement says what none of them knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from trainers.base import (
+    Output,
+    Predictions,
+    PredictTask,
+    Trainer,
+    TrainingError,
+    TrainReport,
+    TrainTask,
+    WeightPolicy,
+)
+from trainers.encoders import with_default_policy
+from trainers.fer_classifier import FERClassifier
+from trainers.files import FINISHED_MEMBER, member_folder
+from trainers.linear_probe import LinearProbe
+
+Member = Annotated[FERClassifier | LinearProbe, Field(discriminator="name")]
+
+
+class Ensemble(Trainer):
+    """Fits several members, each from a seed of its own, and answers with their mean.
+
+    Log-probabilities and metrics are of the mean of the members' probabilities, posterior draw k is
+    member k, and embeddings stand side by side, so they are K times as wide (Lakshminarayanan,
+    Pritzel & Blundell 2017, arXiv 1612.01474, without adversarial training). Training loss and
+    accuracy are means over members; epochs and steps are sums; the best epoch is each member's own.
+    Members are fitted one after another on one worker, and one that is finished is never fitted
+    again. An ensemble has neither one head nor one network to be attacked.
+    """
+
+    name: Literal["ensemble"] = "ensemble"
+    weights: WeightPolicy = "from_scratch"
+    """The member's own; leave it out. In a warm start each member goes on from its last self."""
+    member: Member = FERClassifier()
+    """The trainer of each member."""
+    members: int = Field(default=5, ge=2)
+    """K, how many."""
+    bootstrap: bool = False
+    """Fit each member on as many samples as are labelled, drawn from these with replacement."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _policy_is_the_members(cls, fields: object) -> object:
+        if not isinstance(fields, dict) or "weights" in fields or "member" not in fields:
+            return fields
+        member = with_default_policy(fields["member"])
+        if isinstance(member, dict):
+            return {**fields, "weights": member["weights"]}
+        return {**fields, "weights": getattr(member, "weights", "from_scratch")}
+
+    @model_validator(mode="after")
+    def _members_differ_and_agree(self) -> Ensemble:
+        if self.weights != self.member.weights:
+            raise ValueError(
+                f"weights: {self.weights} is not the member's {self.member.weights}; "
+                "set member.weights and leave weights out"
+            )
+        if isinstance(self.member, LinearProbe) and not self.bootstrap:
+            raise ValueError(
+                "a linear probe has one optimum wherever it starts, so all members would be "
+                "equal; set bootstrap: true, or take fer_classifier for a member"
+            )
+        return self
+
+    def can_resume(self, folder: Path) -> bool:
+        # Member 0 is the first to be fitted, and the last to be copied from an earlier attempt.
+        first = member_folder(folder, 0)
+        return (first / FINISHED_MEMBER).exists() or self.member.can_resume(first)
+
+    def fit(self, task: TrainTask) -> TrainReport:
+        from trainers.deep.ensemble import fit_ensemble
+
+        return fit_ensemble(self, task)
+
+    def predict(self, task: PredictTask) -> Predictions:
+        refused = _NOT_OF_AN_ENSEMBLE.keys() & task.outputs
+        if refused:
+            raise TrainingError(" ".join(_NOT_OF_AN_ENSEMBLE[name] for name in sorted(refused)))
+        from trainers.deep.ensemble import predict_ensemble
+
+        return predict_ensemble(self, task)
+
+    def check(self, *, image_shape: tuple[int, int, int], num_classes: int) -> None:
+        self.member.check(image_shape=image_shape, num_classes=num_classes)
+
+
+_NOT_OF_AN_ENSEMBLE: dict[Output, str] = {
+    "head": (
+        "The mean of several heads' probabilities is no linear layer, so an ensemble has no head; "
+        "train a single learner, or take a strategy that does not ask for head."
+    ),
+    "flip_distances": (
+        "An attack needs the gradient of one network, and an ensemble is several; train a single "
+        "learner, or take a strategy that does not ask for flip_distances."
+    ),
+}
