@@ -10,6 +10,7 @@
     ├── LedgerError              the ledger refuses: a wrong state, a second answer, a newer schema
     │   └── NewerLedger          written by a newer version of the program; exit code 2
     ├── InvariantBroken          a component did what its contract forbids; nothing is recorded
+    ├── SelectionRefused         the strategy cannot select from what this round has; goes on later
     ├── JobFailed                work on a worker failed; carries the remote traceback and log path
     │   └── WorkerLost           the worker died under it; may be tried again
     └── TrackingError            the mirror could not be reached; the round goes on
@@ -56,6 +57,10 @@ class NewerLedger(LedgerError):
     """The ledger was written by a newer program."""
 
     exit_code = 2
+
+
+class SelectionRefused(AloError):
+    """A strategy cannot select from what a round has; the message is the strategy's."""
 
 
 class InvariantBroken(AloError):

@@ -22,7 +22,7 @@ from al_orchestrator.config import (
     identity_digest,
     load_config,
 )
-from al_orchestrator.controller import Blind, Controller, Rooms, Step, Watcher
+from al_orchestrator.controller import Blind, Controller, Rooms, Step, Watcher, outputs_of
 from al_orchestrator.datasets import PackedDataset, pack, verify
 from al_orchestrator.errors import ConfigError, LedgerError, RunMismatch
 from al_orchestrator.executors import Executor, open_executor
@@ -32,8 +32,10 @@ from al_orchestrator.pool import Pool, Provenance
 from al_orchestrator.round_report import render_round
 from al_orchestrator.rounds import Round, RoundState
 from al_orchestrator.run_dir import RunDir, Workspace
+from al_orchestrator.seed_sets import Stratified
 from al_orchestrator.splits import Splits, split
 from al_orchestrator.tracking.base import RunIdentity
+from strategies import StrategyError
 from trainers.base import TrainingError
 
 logger = logging.getLogger(__name__)
@@ -240,11 +242,24 @@ def _stage(config: ExperimentConfig, root: Path) -> None:
 def _checked(config: ExperimentConfig, data: PackedDataset) -> Splits:
     verify(data)
     splits = split(data.manifest, config)
-    shape, classes = data.manifest.image_shape, len(data.manifest.classes)
+    shape, classes = data.manifest.image_shape, data.manifest.classes
     try:
-        config.trainer.check(image_shape=shape, num_classes=classes)
+        config.trainer.check(image_shape=shape, num_classes=len(classes))
     except TrainingError as error:
         raise ConfigError(f"trainer {config.trainer.name}: {error}") from error
+    try:
+        strategy = config.strategy.named(classes)
+    except StrategyError as error:
+        raise ConfigError(f"strategy {config.strategy.name}: {error}") from error
+    selecting = [
+        strategy.at_round(n) for n in range(config.budget.planned_rounds(len(splits.pool)))
+    ]
+    if not isinstance(config.seed_set, Stratified):
+        selecting.append(config.seed_set)
+    for each in selecting:
+        reason = config.trainer.refusal(outputs_of(each))
+        if reason is not None:
+            raise ConfigError(f"strategy {each.name} with trainer {config.trainer.name}: {reason}")
     return splits
 
 

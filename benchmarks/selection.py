@@ -57,6 +57,7 @@ class Pool:
             ids=np.arange(len(self.log_probs)),
             log_probs=self.log_probs,
             embeddings=self.embeddings,
+            labelled_ids=np.arange(len(self.log_probs), len(self.log_probs) + len(self.labelled)),
             labelled_embeddings=self.labelled,
         )
 

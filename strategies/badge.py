@@ -15,9 +15,16 @@ from strategies.kernels.kmeanspp import seed_centres
 class BADGE(QueryStrategy):
     """k-means++ over hallucinated last-layer gradients: unsure and unlike each other.
 
-    Ash, Zhang, Krishnamurthy, Langford & Agarwal 2020, "Deep batch active learning by diverse,
-    uncertain gradient lower bounds", https://arxiv.org/abs/1906.03671, algorithm 1. The score is
-    the squared gradient distance to the nearest earlier pick; for the first, the squared norm.
+    A sample's gradient is that of the loss if its likeliest class were its label: long where the
+    learner is unsure. The first pick has the longest; each further one is drawn in proportion to
+    the squared distance to the nearest earlier pick. That distance is the score, for the first pick
+    the squared length.
+
+    Reference: Ash, Zhang, Krishnamurthy, Langford & Agarwal 2020, "Deep batch active learning by
+    diverse, uncertain gradient lower bounds", https://arxiv.org/abs/1906.03671, algorithm 1.
+    Cost: O(B N (C + D)) time, O(N C) extra memory.
+    Use: the first choice for batches of hundreds, and where classes are imbalanced or the pool
+    repeats itself. For a few samples at a time `margin` does as well and is cheaper.
     Differs: gradients are kept as their two factors, so no backward pass is run and none is
     written out. As in the authors' code the first pick has the largest gradient, labelled
     samples are no centres, and the bias has no part.

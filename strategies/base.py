@@ -33,7 +33,7 @@ What every strategy promises, and `tests/strategies/test_contract.py` checks for
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
@@ -244,6 +244,14 @@ class QueryStrategy(BaseModel, ABC):
 
     def at_round(self, number: int) -> QueryStrategy:  # noqa: ARG002 - for wrappers
         """The strategy that selects in round `number`: itself, but for those that change."""
+        return self
+
+    def named(self, class_names: Sequence[str]) -> QueryStrategy:  # noqa: ARG002 - for targets
+        """The same strategy with class names in its fields turned into class numbers.
+
+        Raises:
+            StrategyError: A name is none of `class_names`.
+        """
         return self
 
     def group_size(self, batch_size: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
@@ -73,6 +74,11 @@ class Mixture(QueryStrategy):
     @override
     def at_round(self, number: int) -> QueryStrategy:
         inside = tuple(base.at_round(number) for base in self.bases)
+        return self.model_copy(update={"bases": inside})
+
+    @override
+    def named(self, class_names: Sequence[str]) -> QueryStrategy:
+        inside = tuple(base.named(class_names) for base in self.bases)
         return self.model_copy(update={"bases": inside})
 
     @override

@@ -18,6 +18,13 @@ class RandomSampling(QueryStrategy):
     One 64-bit key is drawn from `rng`; each id hashes to a number under that key, and the smallest
     are taken. A smaller batch is therefore a prefix of a larger one, and removing a sample from the
     pool changes nobody else's number. The score is that number, in [0, 1].
+
+    Reference: the baseline of every paper, without one of its own. The hash ends in the mixing
+    function of SplitMix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number
+    generators", OOPSLA).
+    Cost: O(N) time; no model is asked.
+    Use: in every comparison, and for the first batch where there is no better idea. The labelled
+    set stays a fair sample of the pool, which no other strategy here can say.
     """
 
     name: Literal["random"] = "random"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -62,6 +63,11 @@ class WarmUp(QueryStrategy):
     def at_round(self, number: int) -> QueryStrategy:
         inside = self.first if number < self.rounds else self.then
         return inside.at_round(number)
+
+    @override
+    def named(self, class_names: Sequence[str]) -> QueryStrategy:
+        inside = {"first": self.first.named(class_names), "then": self.then.named(class_names)}
+        return self.model_copy(update=inside)
 
     @override
     def group_size(self, batch_size: int) -> int:

@@ -52,7 +52,13 @@ class Wrapper(QueryStrategy):
 
     @override
     def at_round(self, number: int) -> QueryStrategy:
-        inside = self.base.at_round(number)
+        return self._around(self.base.at_round(number))
+
+    @override
+    def named(self, class_names: Sequence[str]) -> QueryStrategy:
+        return self._around(self.base.named(class_names))
+
+    def _around(self, inside: QueryStrategy) -> QueryStrategy:
         return self if inside is self.base else self.model_copy(update={"base": inside})
 
     @override

@@ -210,6 +210,10 @@ class Trainer(BaseModel, ABC):
             TrainingError: The checkpoint is another trainer's, or this trainer has no such output.
         """
 
+    def refusal(self, outputs: frozenset[Output]) -> str | None:  # noqa: ARG002 - for who lacks some
+        """Why `predict` cannot give these outputs, and the way out; None if it can."""
+        return None
+
     def can_resume(self, folder: Path) -> bool:  # noqa: ARG002 - for those that leave checkpoints
         """Whether an earlier attempt's folder holds something that `fit` would go on from."""
         return False
@@ -223,3 +227,10 @@ class Trainer(BaseModel, ABC):
         Raises:
             TrainingError: With the reason and the way out.
         """
+
+
+def refuse_outputs(trainer: Trainer, task: PredictTask) -> None:
+    """Raises `TrainingError` if the trainer cannot predict what the task asks for."""
+    reason = trainer.refusal(task.outputs)
+    if reason is not None:
+        raise TrainingError(reason)

@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from trainers.base import (
     Output,
     Predictions,
     PredictTask,
     Trainer,
-    TrainingError,
     TrainReport,
     TrainTask,
     WeightPolicy,
+    refuse_outputs,
 )
 from trainers.encoders import with_default_policy
 from trainers.fer_classifier import FERClassifier
@@ -81,12 +82,17 @@ class Ensemble(Trainer):
         return fit_ensemble(self, task)
 
     def predict(self, task: PredictTask) -> Predictions:
-        refused = _NOT_OF_AN_ENSEMBLE.keys() & task.outputs
-        if refused:
-            raise TrainingError(" ".join(_NOT_OF_AN_ENSEMBLE[name] for name in sorted(refused)))
+        refuse_outputs(self, task)
         from trainers.deep.ensemble import predict_ensemble
 
         return predict_ensemble(self, task)
+
+    @override
+    def refusal(self, outputs: frozenset[Output]) -> str | None:
+        refused = sorted(_NOT_OF_AN_ENSEMBLE.keys() & outputs)
+        if refused:
+            return " ".join(_NOT_OF_AN_ENSEMBLE[name] for name in refused)
+        return self.member.refusal(outputs - {"mc_log_probs"})  # the members are the draws
 
     def check(self, *, image_shape: tuple[int, int, int], num_classes: int) -> None:
         self.member.check(image_shape=image_shape, num_classes=num_classes)

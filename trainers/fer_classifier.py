@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from trainers.base import (
+    Output,
     Predictions,
     PredictTask,
     Trainer,
-    TrainingError,
     TrainReport,
     TrainTask,
     WeightPolicy,
+    refuse_outputs,
 )
 from trainers.encoders import Encoder, with_default_policy
 from trainers.files import EPOCH_CHECKPOINT
@@ -65,14 +67,24 @@ class FERClassifier(Recipe, Trainer):
         return fit_classifier(self, task)
 
     def predict(self, task: PredictTask) -> Predictions:
-        if "mc_log_probs" in task.outputs and self.dropout == 0:
-            raise TrainingError(
-                "posterior draws need a network with dropout, and this one has dropout 0; "
-                "set trainer.dropout, or take a strategy that does not ask for mc_log_probs"
-            )
+        refuse_outputs(self, task)
         from trainers.deep.predict import predict_classifier
 
         return predict_classifier(self, task)
+
+    @override
+    def refusal(self, outputs: frozenset[Output]) -> str | None:
+        if "mc_log_probs" in outputs and self.dropout == 0:
+            return (
+                "posterior draws need a network with dropout, and this one has dropout 0; "
+                "set trainer.dropout, or take a strategy that does not ask for mc_log_probs"
+            )
+        if "encoder_embeddings" in outputs and self.encoder.weights is None:
+            return (
+                "encoder_embeddings are those of trainer.encoder before any label, and it has no "
+                "file of weights; give encoder.weights, or set the strategy's embedding to learner"
+            )
+        return None
 
     def check(self, *, image_shape: tuple[int, int, int], num_classes: int) -> None:
         from trainers.deep.networks import check_encoder

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from trainers.base import (
+    Output,
     Predictions,
     PredictTask,
     Trainer,
-    TrainingError,
     TrainReport,
     TrainTask,
     WeightPolicy,
+    refuse_outputs,
 )
 from trainers.encoders import Encoder, with_default_policy
 from trainers.recipes import Compute
@@ -67,14 +69,20 @@ class LinearProbe(Trainer):
         return fit_probe(self, task)
 
     def predict(self, task: PredictTask) -> Predictions:
-        if "mc_log_probs" in task.outputs:
-            raise TrainingError(
-                "a linear probe has no dropout, so it has no posterior draws; take fer_classifier "
-                "with dropout, or a strategy that does not ask for mc_log_probs"
-            )
+        refuse_outputs(self, task)
         from trainers.deep.probe import predict_probe
 
         return predict_probe(self, task)
+
+    @override
+    def refusal(self, outputs: frozenset[Output]) -> str | None:
+        if "mc_log_probs" in outputs:
+            return (
+                "a linear probe has no dropout, so it has no posterior draws; take an ensemble of "
+                "probes, fer_classifier with dropout, or a strategy that does not ask for "
+                "mc_log_probs"
+            )
+        return None
 
     def check(self, *, image_shape: tuple[int, int, int], num_classes: int) -> None:
         from trainers.deep.networks import check_encoder

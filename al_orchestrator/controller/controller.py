@@ -26,12 +26,12 @@ from al_orchestrator.controller.scoring import Scorer
 from al_orchestrator.controller.selecting import Leavings
 from al_orchestrator.controller.telling import introduction, tell_metrics, tell_round
 from al_orchestrator.controller.workers import Workers
-from al_orchestrator.errors import InvariantBroken
+from al_orchestrator.errors import InvariantBroken, SelectionRefused
 from al_orchestrator.oracles import Question
 from al_orchestrator.rounds import Round, RoundState
 from al_orchestrator.seed_sets import Stratified
 from al_orchestrator.seeds import derive_rng
-from strategies import QueryStrategy, Selection
+from strategies import QueryStrategy, Selection, StrategyError
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -54,6 +54,7 @@ class Controller:
         self._rooms = rooms
         self._config = rooms.config
         self._pool = rooms.pool
+        self._strategy = rooms.config.strategy.named(rooms.data.manifest.classes)
         workers = Workers(rooms)
         self._learner = Learner(rooms, workers)
         self._scorer = Scorer(rooms, workers)
@@ -65,6 +66,7 @@ class Controller:
         Raises:
             JobFailed: Work on a worker failed; the run can be resumed.
             InvariantBroken: A component did what its contract forbids; nothing of it was recorded.
+            SelectionRefused: The strategy cannot select from what the round has.
         """
         rounds = self._pool.rounds()
         step = self._step_of(rounds[-1])(rounds[-1]) if rounds else self._seed()
@@ -158,7 +160,7 @@ class Controller:
         size = self._next_batch(current)
         if size == 0:
             return self._finish(current)
-        strategy = self._config.strategy.at_round(current.number)
+        strategy = self._strategy.at_round(current.number)
         chosen, seconds = self._choose(current, strategy, size, step=0)
         key = self._scorer.embedding_key(current.number, strategy)
         left = self._leavings.write(current.number, strategy, chosen, key)
@@ -187,7 +189,10 @@ class Controller:
         kept = self._leavings.kept(current.number, strategy, key)
         rng = derive_rng(self._config.seed, current.number, "select", step)
         started = time.monotonic()
-        chosen = strategy.select(replace(candidates, kept=kept), size, rng)
+        try:
+            chosen = strategy.select(replace(candidates, kept=kept), size, rng)
+        except StrategyError as error:
+            raise SelectionRefused(f"round {current.number}: {error}") from error
         self._check_selection(chosen, size, self._pool.asked_ids())
         return chosen, time.monotonic() - started
 
@@ -226,7 +231,7 @@ class Controller:
 
     def _ask_on(self, current: Round, asked: int, planned: int) -> Step:
         """Goes on with a batch whose strategy wanted to see the first answers."""
-        strategy = self._config.strategy.at_round(current.number)
+        strategy = self._strategy.at_round(current.number)
         chosen, _ = self._choose(current, strategy, planned - asked, step=asked)
         ids, scores = chosen.ids.tolist(), chosen.scores.tolist()
         with self._pool.commit() as entry:

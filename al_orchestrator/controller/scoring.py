@@ -75,7 +75,7 @@ class Scorer:
         nobody = np.empty(0, ids.dtype)
         roster = Roster(ids, nobody, np.empty(0, np.int64), nobody)
         files: Mapping[Output, Path] = {}
-        if _outputs(strategy):
+        if outputs_of(strategy):
             files = self._predict(0, "embed", strategy, roster, None).files
         return _Seen(roster, {}).candidates(strategy, self._load(strategy, files))
 
@@ -96,7 +96,7 @@ class Scorer:
         self, number: int, strategy: QueryStrategy, roster: Roster
     ) -> Mapping[Output, Path]:
         """Files of predictions for everybody on the roster; made once a round."""
-        if not _outputs(strategy):
+        if not outputs_of(strategy):
             return {}
         recorded = self._rooms.pool.stage(number, "score")
         if recorded is not None:
@@ -155,7 +155,7 @@ class Scorer:
                 num_classes=len(self._rooms.data.manifest.classes),
                 rows=rows_of(roster.pool),
                 others=rows_of(np.concatenate(others)) if others else np.empty(0, np.int64),
-                outputs=_outputs(strategy),
+                outputs=outputs_of(strategy),
                 attack=None if flips is None else Attack(**asdict(flips)),
                 checkpoint=None if trained is None else recorded_checkpoint(self._rooms, trained),
                 seed=derive_seed(self._rooms.config.seed, number, "predict"),
@@ -232,7 +232,7 @@ def _embedding_output(strategy: QueryStrategy) -> Output:
     return "encoder_embeddings" if strategy.computation.embeddings == "encoder" else "embeddings"
 
 
-def _outputs(strategy: QueryStrategy) -> frozenset[Output]:
+def outputs_of(strategy: QueryStrategy) -> frozenset[Output]:
     """What a trainer must predict so that a strategy has what it needs."""
     embeddings = _embedding_output(strategy)
     predicted: dict[str, tuple[Output, ...]] = {

@@ -58,6 +58,7 @@ def map_blocks(
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Keeps BLAS on one thread: for equal bits, and since small products only wait for others."""
+    _default_threads()  # read before the limit is set, and remembered
     with _BLAS_IS_OURS, _blas().limit(limits=1):
         yield
 

@@ -109,11 +109,12 @@ class CentredPool:
 
         def nearest(block: slice) -> Floats:
             of_block = take(self.points, rows[block])
-            columns = (self.moved(of_block) if self._is_far else of_block).T
+            of_block = self.moved(of_block) if self._is_far else of_block
+            columns = of_block.astype(np.float32, copy=False).T
             most = np.full(columns.shape[1], -np.inf, np.float32)
             for start in range(int(skips[block].min()), len(factors), _CENTRES_AT_ONCE):
                 some = slice(start, start + _CENTRES_AT_ONCE)
-                products = factors[some] @ columns.astype(np.float32, copy=False)
+                products = factors[some] @ columns
                 products -= halves[some]
                 np.maximum(most, products.max(axis=0), out=most)
             return most

@@ -9,7 +9,10 @@ that of the plain algorithm in float64, ties by row.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+import numpy.typing as npt
 
 from strategies.base import Doubles, Rows
 from strategies.kernels.blocks import map_blocks, one_blas_thread
@@ -26,12 +29,23 @@ _FEW_PICKS, _LEAN_WINDOWS = 8, 4
 _TAKEN = -np.inf
 
 
-@one_blas_thread()
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """How near the rows of a pool are to centres they have met, for a search to go on from.
+
+    Centres have an order, and a row has met the first so many of them.
+    """
+
+    squares: Doubles  # (N,) squared distance to the nearest centre met, from above
+    num_met: npt.NDArray[np.int32]  # (N,)
+
+
 def k_centre(
     points: Points,
     count: int,
     labelled: Points,
     *,
+    first: int | None = None,
     window: int = WINDOW,
     threads: int | None = None,
 ) -> tuple[Rows, Doubles]:
@@ -48,16 +62,56 @@ def k_centre(
         points: (N, D) finite, may be memory-mapped.
         count: B, between 1 and N.
         labelled: (M, D), M may be 0.
+        first: The row to begin with, and its distance 0, where nothing is labelled.
         window: Rows kept exact at a time; changes the time only.
         threads: As `map_blocks` takes it; changes the time only.
     """
-    search = _Search(CentredPool.of(points, threads=threads), labelled, window)
+    rows, distances, _ = k_centre_onwards(
+        points, count, labelled, first=first, window=window, threads=threads
+    )
+    return rows, distances
+
+
+@one_blas_thread()
+def k_centre_onwards(
+    points: Points,
+    count: int,
+    labelled: Points,
+    *,
+    bounds: Bounds | None = None,
+    order: Rows | None = None,
+    first: int | None = None,
+    window: int = WINDOW,
+    threads: int | None = None,
+) -> tuple[Rows, Doubles, Bounds]:
+    """As `k_centre`, going on from bounds that an earlier search has left.
+
+    Any true bounds lead to the same picks and distances, bit for bit; good ones save the meeting
+    of the pool with its labelled points.
+
+    Args:
+        points: (N, D).
+        count: B.
+        labelled: (M, D).
+        bounds: By centres in `order`; None where no row has met any, as where M is 0.
+        order: (M,) the labelled points in the order of meeting, by default as they come.
+        first: The row to begin with where nothing is labelled.
+        window: Rows kept exact at a time.
+        threads: As `map_blocks` takes it.
+
+    Returns:
+        Rows, distances, and bounds by the labelled points in `order` and then the rows picked.
+    """
+    order = np.arange(len(labelled)) if order is None else order
+    search = _Search(CentredPool.of(points, threads=threads), labelled, order, window)
+    if bounds is not None:
+        search.begin_from(bounds, count)
     if len(labelled) == 0:
-        search.take_first()
+        search.take_first(first)
     while len(search.picks) < count:
         search.bring_up_to_date()
         search.pick_from_window(count)
-    return np.array(search.picks, np.int64), np.sqrt(search.reached)
+    return np.array(search.picks, np.int64), np.sqrt(search.reached), search.left()
 
 
 class _Search:
@@ -68,9 +122,10 @@ class _Search:
     once, or never.
     """
 
-    def __init__(self, pool: CentredPool, labelled: Points, window: int) -> None:
+    def __init__(self, pool: CentredPool, labelled: Points, order: Rows, window: int) -> None:
         self.pool = pool
         self.labelled = labelled
+        self.order = order
         self.window = window
         self.picks: list[int] = []
         self.reached: list[float] = []  # squared distance of each pick
@@ -92,9 +147,23 @@ class _Search:
         split = len(self.labelled)
         picks = self.picks[max(start - split, 0) : max(stop - split, 0)]
         picked = self.pool.points[picks]
-        return np.concatenate([self.labelled[start:stop], picked]) if start < split else picked
+        if start >= split:
+            return picked
+        return np.concatenate([take(self.labelled, self.order[start:stop]), picked])
 
-    def take_first(self) -> None:
+    def begin_from(self, bounds: Bounds, count: int) -> None:
+        """Takes over bounds. They still say which rows are farthest, so a window comes first."""
+        self.bounds[:] = bounds.squares
+        self._num_met[:] = bounds.num_met
+        self.pick_from_window(count)
+
+    def left(self) -> Bounds:
+        return Bounds(self.bounds, self._num_met)
+
+    def take_first(self, row: int | None) -> None:
+        if row is not None:
+            self._take(row, 0.0)
+            return
         row = int(np.argmin(self.pool.spread))
         self._take(row, float(self.pool.spread[row]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,21 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from strategies.base import Doubles
-from strategies.scores import entropy, log_doubt, log_ratio, margin
+from strategies.scores import (
+    behind_best,
+    entropy,
+    largest_divergence,
+    log_doubt,
+    log_odds,
+    log_ratio,
+    margin,
+    mean_log_probs,
+    mean_std,
+    mutual_information,
+    variation_ratio,
+    vote_entropy,
+    votes,
+)
 
 
 def logs(*rows: list[float]) -> Doubles:
@@ -85,6 +100,66 @@ def test_saturated_float32_rows_still_differ(score: object) -> None:
 def test_empty_pools_have_empty_scores() -> None:
     for score in (margin, log_ratio, log_doubt, entropy):
         assert score(np.empty((0, 3))).shape == (0,)
+    for of_draws in (mutual_information, largest_divergence, mean_std, vote_entropy):
+        assert of_draws(np.empty((0, 4, 3))).shape == (0,)
+    assert variation_ratio(np.empty((0, 4, 3))).shape == (0,)
+    assert mean_log_probs(np.empty((0, 4, 3))).shape == votes(np.empty((0, 4, 3))).shape == (0, 3)
+
+
+def test_behind_best_is_the_way_to_the_likeliest_class() -> None:
+    expected = [[-0.6, 0, -0.5], [0, -0.2, 0]]
+    np.testing.assert_allclose(
+        behind_best(logs([0.1, 0.7, 0.2], [0.4, 0.2, 0.4])), expected, atol=1e-15
+    )
+    assert behind_best(logs([0, 1, 0])).tolist() == [[-1, 0, -1]]
+
+
+def test_log_odds_weigh_a_class_against_all_others() -> None:
+    np.testing.assert_allclose(
+        log_odds(logs([0.8, 0.2, 0.0], [0.5, 0.25, 0.25])),
+        [[math.log(4), -math.log(4), -math.inf], [0, -math.log(3), -math.log(3)]],
+        atol=1e-15,
+    )
+    assert log_odds(logs([1, 0])).tolist() == [[math.inf, -math.inf]]
+    assert log_odds(np.zeros((1, 1))).tolist() == [[math.inf]]
+
+
+def test_log_odds_of_saturated_rows_still_differ() -> None:
+    saturated = np.array([[0, -40, -90], [0, -50, -90], [0, -60, -90]], np.float32)
+    np.testing.assert_allclose(log_odds(saturated)[:, 0], [40, 50, 60])
+
+
+def test_the_mean_of_draws_is_a_mean_of_probabilities() -> None:
+    draws = logs([0.5, 0.5, 0.0], [0.1, 0.9, 0.0])[None]
+    np.testing.assert_allclose(np.exp(mean_log_probs(draws)), [[0.3, 0.7, 0]])
+
+
+def test_the_mean_of_draws_does_not_underflow() -> None:
+    draws = np.array([[[0.0, -800.0], [0.0, -802.0]]])
+    expected = -800 + math.log((1 + math.exp(-2)) / 2)
+    assert mean_log_probs(draws)[0, 1] == pytest.approx(expected, rel=1e-15)
+
+
+def test_the_mean_of_equal_draws_is_the_draw_bit_for_bit() -> None:
+    rows = log_softmax(np.random.default_rng(0).standard_normal((50, 4)))
+    for draws in (1, 3, 10):
+        repeated = np.repeat(rows[:, None], draws, axis=1)
+        assert mean_log_probs(repeated).tolist() == rows.tolist()
+
+
+def test_votes_are_counted_for_the_first_of_equals() -> None:
+    draws = logs([0.4, 0.4, 0.2], [0.2, 0.4, 0.4], [0.2, 0.3, 0.5])[None]
+    assert votes(draws).tolist() == [[1, 1, 1]]
+    assert variation_ratio(draws).tolist() == [1 - 1 / 3]
+
+
+def test_draws_in_a_file_score_as_those_in_memory(tmp_path: Path) -> None:
+    logits = np.random.default_rng(1).standard_normal((90, 3))
+    draws = log_softmax(logits).reshape(30, 3, 3).astype(np.float32)
+    np.save(tmp_path / "draws.npy", draws)
+    mapped = np.load(tmp_path / "draws.npy", mmap_mode="r")
+    for score in (mutual_information, largest_divergence, mean_std, vote_entropy):
+        assert score(mapped).tolist() == score(draws).tolist()
 
 
 @given(LOGITS)

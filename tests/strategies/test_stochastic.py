@@ -46,11 +46,19 @@ def test_the_first_pick_follows_its_weight(strategy: Stochastic, weights: list[f
     assert chisquare(first_picks(strategy), expected).pvalue > 1e-3
 
 
-@pytest.mark.parametrize("kind", [Power, SoftRank, SoftmaxTopK])
-def test_a_large_beta_takes_the_top_of_the_list(kind: type[Stochastic]) -> None:
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        Power(base=LeastConfidence(), beta=1e7),
+        SoftRank(base=LeastConfidence(), beta=1e7),
+        SoftmaxTopK(base=LeastConfidence(), beta=1e7),
+    ],
+    ids=lambda strategy: strategy.name,
+)
+def test_a_large_beta_takes_the_top_of_the_list(strategy: Stochastic) -> None:
     pool = build_pool("spread")
     top = LeastConfidence().select(pool, 12, rng()).ids.tolist()
-    assert kind(base=LeastConfidence(), beta=1e7).select(pool, 12, rng()).ids.tolist() == top
+    assert strategy.select(pool, 12, rng()).ids.tolist() == top
 
 
 def test_scores_of_zero_come_last_by_id() -> None:

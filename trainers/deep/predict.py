@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from trainers.base import Output, Predictions, PredictTask, TrainingError
+from trainers.base import Output, Predictions, PredictTask
 from trainers.deep.attacks import flip_distances
 from trainers.deep.compute import Mode, repeatable
 from trainers.deep.frozen import Place, freeze, write_encoder_embeddings
@@ -51,11 +51,6 @@ def predict_classifier(trainer: FERClassifier, task: PredictTask) -> Predictions
 
 def _of_the_encoder(trainer: FERClassifier, task: PredictTask) -> tuple[Path, str]:
     """The file of its embeddings, and the name of the function they are."""
-    if trainer.encoder.weights is None:
-        raise TrainingError(
-            "encoder_embeddings are those of trainer.encoder before any label, and it has no file "
-            "of weights; give encoder.weights, or set the strategy's embedding to learner"
-        )
     place = Place(task.images, task.num_classes, task.device, task.cache_dir)
     features = freeze(trainer.encoder, trainer.compute, place).features
     return write_encoder_embeddings(task, features), features.key

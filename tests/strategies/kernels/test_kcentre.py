@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +14,7 @@ from strategies import Candidates
 from strategies.base import Doubles, Floats
 from strategies.kernels import blocks
 from strategies.kernels.distances import Points
-from strategies.kernels.kcentre import k_centre
+from strategies.kernels.kcentre import Bounds, k_centre, k_centre_onwards
 
 NOTHING = np.empty((0, 2), np.float32)
 
@@ -153,3 +157,73 @@ def test_multiplying_by_a_power_of_two_scales_distances_exactly() -> None:
     scaled_rows, scaled = k_centre(points * 1024, 60, points[:3] * 1024)
     assert scaled_rows.tolist() == rows.tolist()
     assert scaled.tolist() == (distances * 1024).tolist()
+
+
+def test_a_first_row_that_is_given_comes_first_and_is_met() -> None:
+    points = np.array([[0, 0], [9, 0], [4, 0], [2, 0]], np.float32)
+    rows, distances = k_centre(points, 4, NOTHING, first=1)
+    assert rows.tolist() == [1, 0, 2, 3]
+    np.testing.assert_allclose(distances, [0, 9, 4, 2])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_going_on_from_bounds_equals_starting_afresh(kind: str) -> None:
+    points = hard_pool(kind, 900)
+    labelled, points = points[:40], points[40:]
+    rows, distances, bounds = k_centre_onwards(points, 60, labelled, window=16)
+    left = np.delete(np.arange(len(points)), rows)
+    centres = np.concatenate([labelled, points[rows]])
+    remaining = Bounds(bounds.squares[left], bounds.num_met[left])
+    more, farther, _ = k_centre_onwards(points[left], 60, centres, bounds=remaining, window=16)
+    whole, reached = k_centre(points, 120, labelled)
+    assert [*rows.tolist(), *left[more].tolist()] == whole.tolist()
+    assert [*distances.tolist(), *farther.tolist()] == reached.tolist()
+
+
+@pytest.mark.parametrize("kind", ["plain", "few distinct", "tight clusters"])
+def test_any_true_bounds_lead_to_the_same_picks(kind: str) -> None:
+    points = hard_pool(kind, 300)
+    labelled, points = points[:50], points[50:]
+    expected, reached = k_centre(points, 80, labelled)
+    rng = np.random.default_rng(0)
+    order = rng.permutation(50)
+    for slack in (0.0, 1e-3, 10.0):
+        num_met = rng.integers(1, 51, len(points)).astype(np.int32)
+        squares = np.array(
+            [
+                min(((row - labelled[c].astype(np.float64)) ** 2).sum() for c in order[:num])
+                for row, num in zip(points.astype(np.float64), num_met, strict=True)
+            ]
+        )
+        bounds = Bounds(squares * (1 + slack * rng.random(len(points))), num_met)
+        rows, distances, _ = k_centre_onwards(points, 80, labelled, bounds=bounds, order=order)
+        assert rows.tolist() == expected.tolist()
+        assert distances.tolist() == reached.tolist()
+
+
+@pytest.mark.parametrize("kind", ["plain", "few distinct", "offset"])
+def test_half_precision_files_are_taken_by_their_values(kind: str, tmp_path: Path) -> None:
+    halves: Any = (hard_pool(kind, 1500) / 2).astype(np.float16)
+    np.save(tmp_path / "rows.npy", halves)
+    on_disk = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    expected = k_centre(halves[100:].astype(np.float32), 200, halves[:100].astype(np.float32))
+    for points in (halves, on_disk):
+        rows, distances = k_centre(points[100:], 200, points[:100])
+        assert rows.tolist() == expected[0].tolist()
+        assert distances.tolist() == expected[1].tolist()
+
+
+def test_a_mapped_pool_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
+    num, width = 60_000, 256
+    points: Any = np.lib.format.open_memmap(
+        tmp_path / "rows.npy", mode="w+", dtype=np.float16, shape=(num, width)
+    )
+    rng = np.random.default_rng(0)
+    for start in range(0, num, 4096):
+        points[start : start + 4096] = rng.standard_normal(points[start : start + 4096].shape)
+    points = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    tracemalloc.start()
+    k_centre(points, 20, points[:10], window=64)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 * num * width / 2  # half of the file, which is half of float32

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -284,3 +286,19 @@ def test_scaling_embeddings_changes_no_choice(scale: float) -> None:
     scaled = Gradients.of(pool.log_probs, pool.embeddings * factor)
     rows, _ = seed_centres(scaled, 100, np.random.default_rng(0))
     assert rows.tolist() == seeded(pool, 100)[0].tolist()
+
+
+def test_half_precision_files_are_seeded_by_their_values(tmp_path: Path) -> None:
+    pool = big_pool(3000)
+    assert pool.log_probs is not None
+    assert pool.embeddings is not None
+    halves: Any = pool.embeddings.astype(np.float16)
+    np.save(tmp_path / "embeddings.npy", halves)
+    expected = seed_centres(
+        Gradients.of(pool.log_probs, halves.astype(np.float32)), 200, np.random.default_rng(0)
+    )
+    for embeddings in (halves, np.load(tmp_path / "embeddings.npy", mmap_mode="r")):
+        gradients = Gradients.of(pool.log_probs, embeddings)
+        rows, weights = seed_centres(gradients, 200, np.random.default_rng(0))
+        assert rows.tolist() == expected[0].tolist()
+        assert weights.tolist() == expected[1].tolist()
