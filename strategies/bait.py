@@ -43,10 +43,10 @@ class BAIT(QueryStrategy):
 
     Reference: Ash, Goel, Krishnamurthy & Kakade 2021, "Gone fishing: neural active learning with
     Fisher embeddings", https://arxiv.org/abs/2106.09675.
-    Cost: O(N C² D²) time once and O(B (N C² D + C³ D²)) after that; 24 (C D)² + 8 N (D + 2 C²)
-    bytes, for D at most `width`.
-    Use: with few classes, when a batch may take minutes; among the strongest where the learner
-    is a linear head on fixed embeddings. Not with hundreds of classes.
+    Cost: O(N C² D²) time once and O(B (N C² D + C³ D²)) after that; about 32 (C D)² +
+    8 N (D + 2 C²) bytes, for D at most `width`.
+    Use: with few classes, when a batch may take minutes; its model is a linear head on fixed
+    embeddings, so where the learner is one it fits best. Not with hundreds of classes.
     Differs: definition follows the public description of the authors' code, in which a batch sample
     weighs B times what a labelled one does; not checked against the paper's text. Probabilities
     are normalised anew in float64. Along each principal direction of the embeddings λ is at least

@@ -8,14 +8,14 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 from typing_extensions import override
 
 from strategies.base import Candidates, Doubles, Kept, Picks, Rows, Signal
 from strategies.families import EmbeddingStrategy
 from strategies.kernels.blocks import map_blocks, one_blas_thread
-from strategies.kernels.exact import ExactRows, Points
+from strategies.kernels.exact import ExactPool, ExactRows, Points, exact_rows
 from strategies.kernels.kmeans import k_means, pool_of
 from strategies.kmeans import in_turns
 from strategies.uncertainty import narrowest
@@ -26,6 +26,7 @@ MOST_LEAVES = 2048
 """Samples that are merged one by one; more are gathered into as many groups before."""
 
 _LEAF_TOLERANCE = 1e-2
+_ROWS_AT_ONCE = 4096  # the grid of a sum that rounds: not that of blocks, which may change
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -85,8 +86,9 @@ class ClusterMargin(EmbeddingStrategy):
         assert labelled is not None
         points = np.concatenate([embeddings, labelled]) if len(labelled) else embeddings
         marks = _marks(points)
-        mark = marks.sum(dtype=np.uint64)
-        clusters = _still_fitting(candidates, mark)
+        # Tells each candidate's embedding, and the set of all.
+        fits = marks[: len(candidates)] + marks.sum(dtype=np.uint64)
+        clusters = _still_fitting(candidates, fits)
         is_new = clusters is None
         if clusters is None:
             clusters = self.clustered(points, marks)[: len(candidates)]
@@ -96,7 +98,7 @@ class ClusterMargin(EmbeddingStrategy):
         if self.within == "random":
             order = rng.random(len(candidates))[narrow.rows]
         turns = _turns(clusters[narrow.rows], order)[:batch_size]
-        arrays = {"cluster": clusters, "mark": np.full(len(candidates), mark)}
+        arrays = {"cluster": clusters, "fits": fits}
         return Picks(
             rows=narrow.rows[turns],
             scores=narrow.scores[turns],
@@ -129,9 +131,9 @@ class ClusterMargin(EmbeddingStrategy):
 class Leaves:
     """Groups of samples that are merged as wholes; single samples where these are few."""
 
-    centres: ExactRows  # (K,)
-    sizes: Doubles  # (K,)
-    spreads: Doubles  # (K,) mean squared distance of the members to the centre
+    centres: ExactRows  # (K,) means
+    sizes: Doubles  # (K,) members
+    spreads: Doubles  # (K,) mean squared distance of the members to their mean
 
     def squared_distances(self) -> Doubles:
         """(K, K) mean squared distances between the members of two leaves."""
@@ -176,8 +178,8 @@ def average_linkage(squares: Doubles, sizes: Doubles) -> Merges:
         pairs[num_merged], heights[num_merged] = (first, second), squares[first, second]
         num_merged += 1
         total = sizes[first] + sizes[second]
+        # The entries of the two themselves, infinite on the diagonal, stay so.
         joint = (sizes[first] * squares[first] + sizes[second] * squares[second]) / total
-        joint[first] = np.inf
         squares[first], squares[:, first] = joint, joint
         squares[second], squares[:, second] = np.inf, np.inf
         sizes[first], is_there[second] = total, False
@@ -193,12 +195,33 @@ def _leaves(points: Points, *, unit: bool) -> tuple[Rows, Leaves]:
     # A seed of its own: the clustering must not differ from round to round.
     rng = np.random.Generator(np.random.PCG64(0))
     found = k_means(pool, MOST_LEAVES, rng, tolerance=_LEAF_TOLERANCE)
-    sizes = np.bincount(found.labels, minlength=len(found.centres))
-    spreads = np.bincount(found.labels, found.squares, minlength=len(sizes)) / np.maximum(sizes, 1)
-    filled = np.flatnonzero(sizes)
-    places = np.cumsum(sizes > 0) - 1
-    leaves = Leaves(found.centres.take(filled), sizes[filled].astype(float), spreads[filled])
-    return places[found.labels], leaves
+    # Without groups that the last pass left empty.
+    _, leaf_of, sizes = np.unique(found.labels, return_inverse=True, return_counts=True)
+    centres = exact_rows(_sums(pool, leaf_of, len(sizes)) / sizes[:, None])
+    squares = np.empty(len(points))
+
+    def of_block(block: slice) -> None:
+        gaps = _plain(pool.block(block)) - _plain(centres.take(leaf_of[block]))
+        squares[block] = np.einsum("nd,nd->n", gaps, gaps)
+
+    map_blocks(of_block, len(points))
+    spreads = np.bincount(leaf_of, squares) / sizes
+    return leaf_of, Leaves(centres, sizes.astype(np.float64), spreads)
+
+
+def _sums(pool: ExactPool, labels: Rows, count: int) -> Doubles:
+    """(k, D) sums of the rows of each group, added up in the order of the rows."""
+    sums = np.zeros((count, pool.points.shape[1]))
+    for start in range(0, len(pool), _ROWS_AT_ONCE):
+        rows = slice(start, min(start + _ROWS_AT_ONCE, len(pool)))
+        every = np.arange(rows.stop - rows.start)
+        members = csr_array((np.ones(len(every)), (labels[rows], every)), (count, len(every)))
+        sums += members @ _plain(pool.block(rows))
+    return sums
+
+
+def _plain(rows: ExactRows) -> Doubles:
+    return rows.values * rows.scales[:, None]
 
 
 def _turns(clusters: Rows, order: Doubles) -> Rows:
@@ -227,13 +250,13 @@ def _marks(points: Points) -> Words:
     return np.concatenate(map_blocks(of_block, len(points)))
 
 
-def _still_fitting(candidates: Candidates, mark: np.uint64) -> Rows | None:
+def _still_fitting(candidates: Candidates, fits: Words) -> Rows | None:
     """The clusters of the candidates as kept, if they were found from this very set of points."""
     kept = candidates.kept
-    if kept is None or not {"cluster", "mark"} <= kept.arrays.keys() or not len(kept.ids):
+    if kept is None or not {"cluster", "fits"} <= kept.arrays.keys() or not len(kept.ids):
         return None
     if kept.ids.dtype.kind != candidates.ids.dtype.kind:
         return None
     places = np.minimum(np.searchsorted(kept.ids, candidates.ids), len(kept.ids) - 1)
-    is_same = (kept.ids[places] == candidates.ids) & (kept.arrays["mark"][places] == mark)
+    is_same = (kept.ids[places] == candidates.ids) & (kept.arrays["fits"][places] == fits)
     return kept.arrays["cluster"][places].astype(np.int64) if is_same.all() else None

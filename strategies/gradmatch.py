@@ -40,7 +40,7 @@ class GradMatch(QueryStrategy):
     https://arxiv.org/abs/2103.00123; towards likeliest classes, as DISTIL has it.
     Cost: O(B N (C + D)) time for `fixed`, O(B N C D + B⁴) for `omp`; O(N D + B²) memory.
     Use: where a batch should stand for the whole pool as the learner sees it. Easy samples have
-    small gradients and are not asked for. Not in the first rounds, when likeliest classes are
+    small gradients and are seldom asked for. Not in the first rounds, when likeliest classes are
     mostly wrong.
     Differs: definition follows the public description of DISTIL, not checked against the paper's
     text. The target is scaled as documented there (`scale`), not as its code does. Picks that `omp`

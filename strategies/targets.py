@@ -60,8 +60,8 @@ class Target(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     ids: tuple[int | str, ...] | None = None
-    """These samples: each is looked for among the labelled samples first, then among the
-    candidates. A candidate may be named and selected nevertheless."""
+    """These samples, labelled ones or candidates. A candidate may be named and selected
+    nevertheless."""
 
     classes: (
         Annotated[tuple[Annotated[int, Field(ge=0)] | str, ...], Field(min_length=1)] | None
@@ -166,7 +166,7 @@ def _check_classes(wanted: tuple[int, ...], labels: Rows, asking: str) -> None:
 def _find_ids(wanted: tuple[int | str, ...], candidates: Candidates, asking: str) -> Found:
     assert candidates.labelled_ids is not None  # check_request saw that needs are given
     labelled = _places(candidates.labelled_ids, wanted)
-    among = _places(candidates.ids, tuple(name for name in wanted if name not in labelled))
+    among = _places(candidates.ids, wanted)
     unknown = [name for name in dict.fromkeys(wanted) if name not in labelled | among]
     if unknown:
         shown = ", ".join(map(repr, unknown[:_SHOWN])) + (", …" if len(unknown) > _SHOWN else "")

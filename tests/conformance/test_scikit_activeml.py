@@ -111,7 +111,8 @@ class Linear(base.SkactivemlClassifier):  # type: ignore[misc, name-defined]
 
 def asked(strategy: QueryStrategy, pool: Candidates, batch_size: int, seed: int = 0) -> list[int]:
     """Ids and rows are the same in these pools."""
-    return strategy.select(pool, batch_size, np.random.default_rng(seed)).ids.tolist()
+    ids: list[int] = strategy.select(pool, batch_size, np.random.default_rng(seed)).ids.tolist()
+    return ids
 
 
 def by_row(pool: Candidates) -> tuple[Doubles, Doubles]:

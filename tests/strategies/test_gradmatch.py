@@ -45,7 +45,7 @@ def gradients(log_probs: Floats, points: Floats, labels: Rows, *, bias: bool) ->
 def replayed(
     strategy: GradMatch, pool: Candidates, rows: list[int], pursued: int
 ) -> tuple[list[Doubles], Doubles]:
-    """What the definition says, given the picks: all values before each, and the weights at the end.
+    """What the definition says, given the picks: all values before each, and the last weights.
 
     Values are relative to the largest there can be.
     """

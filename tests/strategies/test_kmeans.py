@@ -121,6 +121,18 @@ def test_clusters_are_wanted_rows_only() -> None:
     assert set(rows.tolist()) <= set(wanted.tolist())
 
 
+def test_wanted_rows_are_clustered_by_direction() -> None:
+    rng = np.random.default_rng(4)
+    points = rng.standard_normal((200, 4))
+    longer = points * 2.0 ** rng.integers(-4, 5, (200, 1))
+    wanted = np.arange(10, 150)
+    one, other = (
+        one_for_each_cluster(rows, wanted, 12, np.random.default_rng(1)).tolist()
+        for rows in (points, longer)
+    )
+    assert one == other
+
+
 def test_too_few_wanted_rows_come_first_and_others_are_drawn() -> None:
     wanted = np.array([3, 8])
     counts = np.zeros(12)

@@ -54,7 +54,7 @@ def test_everything_is_every_labelled_sample() -> None:
     assert found_rows(Target(everything=True), pool_with([3, 1])) == ([0, 1], [])
 
 
-def test_ids_are_looked_for_among_the_labelled_and_then_among_the_candidates() -> None:
+def test_ids_are_found_among_the_labelled_and_among_the_candidates() -> None:
     pool = pool_with([0, 1, 1])
     assert found_rows(Target(ids=("u3", "l2", "u0", "l2")), pool) == ([2], [0, 3])
 
@@ -80,6 +80,24 @@ def test_a_class_without_labels_is_refused_with_the_counts() -> None:
         StrategyError, match=r"names class 1, 5, .* labelled are 2 of class 0, 1 of class 2\."
     ):
         Target(classes=(5, 0, 1)).find(pool_with([0, 2, 0]), "test.query")
+
+
+def test_names_of_classes_become_numbers_and_unknown_ones_are_refused() -> None:
+    names = ["anger", "disgust", "fear"]
+    target = Target(classes=("disgust", 0))
+    assert target.named(names) == Target(classes=(1, 0))
+    assert Target(rarest=2).named(names) == Target(rarest=2)
+    for wrong in ("joy", 3):
+        with pytest.raises(StrategyError, match=rf"no class {wrong!r}; classes are anger, disgust"):
+            Target(classes=(wrong,)).named(names)
+    with pytest.raises(StrategyError, match=r"names class 'disgust', and arrays know .* number"):
+        target.find(pool_with([0, 1]), "test.query")
+
+
+def test_a_strategy_names_all_its_targets() -> None:
+    strategy = FLCMI(query=Target(classes=("b",)), private=Target(classes=("a", 2)))
+    named = strategy.named(["a", "b", "c"])
+    assert named == FLCMI(query=Target(classes=(1,)), private=Target(classes=(0, 2)))
 
 
 def test_exactly_one_way_of_naming_is_asked_for() -> None:

@@ -212,6 +212,18 @@ def test_products_with_directions_do_not_round_in_any_order() -> None:
         assert all(other.tolist() == sums[0].tolist() for other in sums[1:])
 
 
+@pytest.mark.parametrize("space", SPACES)
+def test_all_directions_are_on_their_grid(space: str) -> None:
+    case = Case(space, width=40)
+    known = directions_of(case.known, ridge=0.3)
+    heights = Heights(case.similarity, 3, ridge=0.3, known=known)
+    for row in (4, 0, 9):
+        heights.at(np.array([row]))
+        heights.take(row)
+        assert heights.newest.tolist() == on_direction_grid(heights.newest).tolist()
+    assert np.abs(known - on_direction_grid(known)).max() < 2**-46
+
+
 def heights_after(similarity: Similarity, picks: Rows, block_rows: int) -> Doubles:
     heights = Heights(similarity, len(picks), ridge=1.0)
     for pick in picks.tolist():
@@ -222,8 +234,10 @@ def heights_after(similarity: Similarity, picks: Rows, block_rows: int) -> Doubl
     )
 
 
-def test_how_many_picks_are_made_up_for_at_a_time_changes_no_bit() -> None:
-    similarity = Case("gradients", num=90).similarity
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("width", [5, 300])
+def test_how_many_picks_are_made_up_for_at_a_time_changes_no_bit(space: str, width: int) -> None:
+    similarity = Case(space, num=90, width=width).similarity
     picks = np.arange(0, 60, 3)
     whole = heights_after(similarity, picks, 90)
     for size in (1, 7, 64):
