@@ -50,7 +50,7 @@ from strategies.partition import Partition
 from strategies.posterior import EntropyMC, LeastConfidenceMC, MarginMC, MeanStd, VariationRatio
 from strategies.prob_cover import ProbCover
 from strategies.random_sampling import RandomSampling
-from strategies.scg import FLCG, LogDetCG
+from strategies.scg import FLCG, GCCG, LogDetCG
 from strategies.scmi import FLCMI, LogDetCMI
 from strategies.smi import COM, FL1MI, FL2MI, GCMI, LogDetMI
 from strategies.stochastic import Power, SoftmaxTopK, SoftRank
@@ -108,6 +108,7 @@ AnyStrategy = Annotated[
     | COM
     | LogDetMI
     | FLCG
+    | GCCG
     | LogDetCG
     | FLCMI
     | LogDetCMI
@@ -145,6 +146,7 @@ __all__ = [
     "FLCG",
     "FLCMI",
     "GALAXY",
+    "GCCG",
     "GCMI",
     "GLISTER",
     "AlfaMix",

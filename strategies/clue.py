@@ -24,7 +24,7 @@ class CLUE(EmbeddingStrategy):
 
     Reference: Prabhu, Chandrasekaran, Saenko & Hoffman 2021, "Active domain adaptation via
     clustering uncertainty-weighted embeddings", https://arxiv.org/abs/2010.08666.
-    Cost: As `kmeans`: O(N B D) for a pass over the pool, some 5 to 20 passes.
+    Cost: As `kmeans`: O(N B D) for a pass over the pool, some 5 to 30 passes.
     Use: When the pool has drifted from what is labelled, or between few labels and many: it needs
     both embeddings and probabilities worth something. For a first batch take `typiclust`.
     Differs: The paper's temperature is 1 for most of its data and smaller where classes are many;

@@ -49,7 +49,8 @@ class ClusterMargin(EmbeddingStrategy):
     Reference: Citovsky, DeSalvo, Gentile, Karydas, Rajagopalan, Rostamizadeh & Kumar 2021, "Batch
     active learning at scale", https://arxiv.org/abs/2107.14263, section 2.
     Cost: O(N K D) for a pass of k-means with K = 2,048 groups, some 5 to 10 passes, and O(K^2)
-    time and memory to merge them (100 MB); once the clustering is kept, O(N C + N D) a round.
+    time and memory to merge them (100 MB), besides some 25 bytes for each number of the embeddings;
+    once the clustering is kept, O(N C + N D) a round.
     Use: With large batches, where `margin` would ask for many alike. With small ones, or when
     clusters and classes disagree, it is no better than `margin`.
     Differs: Average linkage averages squared distances, since for groups of samples those follow

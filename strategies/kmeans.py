@@ -22,10 +22,12 @@ class KMeansSampling(EmbeddingStrategy):
     two are equally near. If fewer than B samples differ, there are as many clusters as differ, and
     they then go round taking further samples of their own. The score is the distance to the centre.
 
+    Draws: those of `strategies.kernels.kmeans.k_means`, as for all strategies that cluster.
+
     Reference: Lloyd 1982, "Least squares quantization in PCM"; Arthur & Vassilvitskii 2007,
     "k-means++: the advantages of careful seeding". As a query strategy e.g. in DISTIL (`KMeans`).
-    Cost: O(N B D) for a pass over the pool, some 5 to 20 passes of which most skip most rows; extra
-    memory 12 bytes for each number of the embeddings, as long as that is below 1.5 GB.
+    Cost: O(N B D) for a pass over the pool, some 5 to 30 passes of which later ones skip most rows;
+    extra memory some 25 bytes for each number of the embeddings, of up to 64 million.
     Use: As a seed set or with few labels, where a batch should look like the pool. It knows nothing
     of the learner's doubts and nothing of what is labelled: with many labels take `badge`.
     Differs: Passes end when at most one sample in 1,000 changes cluster (scikit-learn: when centres

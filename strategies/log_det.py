@@ -22,8 +22,8 @@ class LogDet(SimilarityStrategy):
     negative.
 
     Reference: Kulesza & Taskar 2012, "Determinantal point processes for machine learning",
-    https://arxiv.org/abs/1207.6083, section 4.2.1 (greedy mode); Chen, Zhang & Zhou 2018, "Fast
-    greedy MAP inference for determinantal point process to improve recommendation diversity",
+    https://arxiv.org/abs/1207.6083, on finding the mode; Chen, Zhang & Zhou 2018, "Fast greedy MAP
+    inference for determinantal point process to improve recommendation diversity",
     https://arxiv.org/abs/1709.05135, for the incremental Cholesky factor.
     Cost: O(B N D) time at most, less since heights only fall; extra memory B * D numbers, with
     gradients B * C * D.

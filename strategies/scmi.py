@@ -45,8 +45,8 @@ class FLCMI(QueryAndPrivate):
     https://arxiv.org/abs/2103.00128 (FLCMI); Kothawade, Beck, Killamsetty & Iyer 2021, "SIMILAR:
     submodular information measures based active learning in realistic scenarios",
     https://arxiv.org/abs/2107.00717, for its use in active learning.
-    Cost: that of `facility_location`: one pass over all pairs, O(N² D), and little for each pick;
-    memory as there.
+    Cost: that of `facility_location`, O(N² D log B) time at most and 0.5 GB of memory, and O(N D)
+    for each named sample.
     Use: to look for a class among much that resembles it, by naming what to avoid. With a
     private set of everything else labelled often few candidates are nearer to the query set,
     so gains run out early (the note `without_gain` counts the picks that added nothing): lower ν or
@@ -100,9 +100,9 @@ class LogDetCMI(QueryAndPrivate):
     labelled.
     Differs: in the paper as we read it this function has no parameters. Here ν weighs what the
     private set tells of the batch, and η what the query set tells beyond it; so all matrices stay
-    positive definite up to η = ν = 1, where it is the definition. To multiply blocks of one matrix
-    by η and ν, as public code does, would not ensure that. As it is not submodular, no bound on the
-    greedy batch is known. Gradients are taken without bias.
+    positive definite up to η = ν = 1, where it is the definition; to multiply the blocks of one
+    matrix by η and ν would not ensure that. As it is not submodular, no bound on the greedy batch
+    is known. Gradients are taken without bias.
     """
 
     name: Literal["logdetcmi"] = "logdetcmi"

@@ -39,8 +39,8 @@ class FL1MI(QueryTargeted):
     https://arxiv.org/abs/2103.00128 (FLVMI); Kothawade, Beck, Killamsetty & Iyer 2021, "SIMILAR:
     submodular information measures based active learning in realistic scenarios",
     https://arxiv.org/abs/2107.00717, for its use in active learning.
-    Cost: that of `facility_location`: one pass over all pairs, O(N² D), and little for each pick;
-    memory as there.
+    Cost: that of `facility_location`, O(N² D log B) time at most and 0.5 GB of memory, and O(N D)
+    for each named sample.
     Use: to cover the part of a pool that resembles a few labelled samples, of a rare class
     say. With few queries relevance is weak, as most candidates resemble any of them somewhat;
     `fl2mi` and `gcmi` keep closer to the query set.

@@ -40,8 +40,7 @@ class TypiClust(EmbeddingStrategy):
     Reference: Hacohen, Dekel & Weinshall 2022, "Active learning on a budget: opposite strategies
     suit high and low budgets", https://arxiv.org/abs/2202.02794, section 3 (TPC_RP).
     Cost: O(N K D) for a pass of k-means with K clusters, some 5 to 10 passes, and O(N^2 D / K) for
-    neighbours; extra memory 12 bytes for each number of the embeddings, as long as that is below
-    1.5 GB.
+    neighbours; extra memory some 25 bytes for each number of the embeddings, of up to 64 million.
     Use: With few labels, below 5 to 25 a class, and for a seed set, on embeddings that owe nothing
     to the labels (`embedding: encoder`). With more labels take `margin` or `badge`.
     Differs: As in the authors' code, distances are squared, though the paper writes plain ones

@@ -21,7 +21,6 @@ equal rows keep equal heights.
 from __future__ import annotations
 
 import numpy as np
-import scipy.linalg
 
 from strategies.base import Doubles, Rows
 from strategies.kernels.blocks import map_blocks, one_blas_thread
@@ -39,8 +38,8 @@ def log_det_greedy(
 ) -> Greedy:
     """Picks, again and again, the row that makes the determinant largest; ties by row.
 
-    Kulesza & Taskar 2012, section 4.2.1. O(N F) a pick at most; heights only fall, so rows that
-    cannot be next are left alone. Extra memory: B * F numbers.
+    O(N F) a pick at most; heights only fall, so rows that cannot be next are left alone. Extra
+    memory: B * F numbers.
 
     Args:
         similarity: To the rows of the pool, by ``(cos + 1) / 2``.
@@ -163,6 +162,8 @@ def directions_of(points: Directions, *, ridge: float, known: Doubles | None = N
         ridge: λ.
         known: (r, F) directions of what is known already, by `directions_of`.
     """
+    from scipy.linalg import solve_triangular  # a tenth of a second, only where it is used
+
     made: list[Doubles] = []
     for start in range(0, len(points), _ROWS_AT_ONCE):
         rows = features(points.take(slice(start, start + _ROWS_AT_ONCE)))
@@ -173,7 +174,7 @@ def directions_of(points: Directions, *, ridge: float, known: Doubles | None = N
         table = (table + table.T) / 2
         table[np.diag_indices(len(table))] += 2 * ridge
         factor = np.linalg.cholesky(table)
-        made.append(scipy.linalg.solve_triangular(factor, rest, lower=True))
+        made.append(solve_triangular(factor, rest, lower=True))
         made = _shortened(made)
     width = features(points.take(slice(0, 0))).shape[1]
     return np.concatenate([np.empty((0, width)), *made])
@@ -205,7 +206,7 @@ def _shortened(made: list[Doubles]) -> list[Doubles]:
     width = made[0].shape[1]
     if sum(map(len, made)) <= width:
         return made
-    shorter: Doubles = scipy.linalg.qr(np.concatenate(made), mode="r")[0][:width]
+    shorter: Doubles = np.linalg.qr(np.concatenate(made), mode="r")[:width]
     return [shorter]
 
 

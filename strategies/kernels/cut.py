@@ -11,7 +11,7 @@ import numpy as np
 
 from strategies.base import Doubles, Rows
 from strategies.kernels.blocks import map_blocks, one_blas_thread
-from strategies.kernels.exact import ExactRows
+from strategies.kernels.exact import ExactRows, on_sum_grid
 from strategies.kernels.lazy import Greedy, lazy_greedy
 from strategies.kernels.similarity import Directions, Similarity
 
@@ -19,15 +19,21 @@ _MANY = 256
 
 
 @one_blas_thread()
-def cut(similarity: Similarity, count: int, trade_off: float) -> Greedy:
+def cut(
+    similarity: Similarity, count: int, trade_off: float, *, shared: Doubles | None = None
+) -> Greedy:
     """Picks the row with the largest gain, `count` times; of equal gains the smaller row.
 
     Args:
         similarity: Of the pool with itself, by half cosines.
         count: B, at most N.
         trade_off: λ >= 0; above 1/2 gains may become negative, and the picks go on.
+        shared: (N,) what each row has in common with samples outside the pool that count as picks
+            made before, ``Σ_p s_jp``: the conditional gain of the cut beyond them.
     """
     search = _Search(similarity, count, trade_off)
+    if shared is not None:
+        search.start_with(on_sum_grid(shared))
     bounds = search.gains(search.all_rows)
     return lazy_greedy(
         bounds, count, search.evaluate, search.take, largest_batch=len(search.all_rows)
@@ -48,6 +54,9 @@ class _Search:
             ExactRows(np.empty((count, pool.points.shape[1])), np.ones(count), np.empty(count))
             for pool in similarity.factors
         ]
+
+    def start_with(self, shared: Doubles) -> None:
+        self._shared += shared
 
     def gains(self, rows: Rows) -> Doubles:
         shared = 2 * self._shared[rows] + self._own[rows]

@@ -111,11 +111,16 @@ class ExactPool:
         pool = cls(points, unit, mean, threads)
         if 8 * points.size > _KEPT_BYTES:
             return pool
-        blocks = map_blocks(pool.block, len(points), threads=threads)
-        if not blocks:
-            return replace(pool, _rounded=exact_rows(points, unit=unit, mean=mean))
-        parts = ([getattr(b, name) for b in blocks] for name in ("values", "scales", "squares"))
-        return replace(pool, _rounded=ExactRows(*(np.concatenate(part) for part in parts)))
+        num, width = points.shape
+        whole = ExactRows(np.empty((num, width)), np.empty(num), np.empty(num))
+
+        def fill(rows: slice) -> None:
+            part = pool.block(rows)
+            whole.values[rows], whole.scales[rows] = part.values, part.scales
+            whole.squares[rows] = part.squares
+
+        map_blocks(fill, num, threads=threads)
+        return replace(pool, _rounded=whole)
 
     def __len__(self) -> int:
         return len(self.points)

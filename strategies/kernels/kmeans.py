@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from strategies.base import Doubles, Floats, Rows
 from strategies.kernels.blocks import map_blocks, one_blas_thread
@@ -81,8 +80,8 @@ def k_means(
     in 10,000.
 
     Lloyd 1982, "Least squares quantization in PCM"; Arthur & Vassilvitskii 2007, "k-means++".
-    O(N k D) a pass, from the middle on about a quarter of it. Extra memory: 12 bytes for each
-    number of the pool, as long as that is below 1.5 GB, and some 100 bytes a row.
+    O(N k D) a pass, from the middle on about a quarter of it. Extra memory: 4 bytes for each number
+    of the pool (which holds 8 itself), for 128 million at most, and some 100 bytes a row.
 
     Draws: one ``rng.random()`` for the first seed, then per batch of m proposals one
     ``rng.random((m, 2))``, of which column 0 proposes and column 1 decides, as in
@@ -373,6 +372,7 @@ class _Sums:
 
     def move(self, rows: Rows, signs: dict[int, Rows]) -> None:
         """Adds `rows` to the clusters of each entry, times its sign."""
+        from scipy.sparse import csr_array  # a tenth of a second, only where it is used
 
         def of_block(block: slice) -> None:
             num = len(rows[block])
