@@ -6,8 +6,8 @@
 Where a library visits the pool for each pick, it is timed for two small batches, and the straight
 line through both is followed to the batch asked for, which is marked ``~``; memory is then that of
 the larger of the two. Where it holds a table of all pairs or clusters for minutes, both are given
-a part of the pool. Whether both select the same is tested in ``tests/conformance``. On a busy machine set
-OMP_NUM_THREADS=1, which holds for all: threads that wait for each other spoil such timings.
+a part of the pool. Whether both select the same is tested in ``tests/conformance``. On a busy
+machine set OMP_NUM_THREADS=1, which holds for all: threads in wait of each other spoil timings.
 """
 
 from __future__ import annotations
@@ -322,9 +322,9 @@ ON_ALL: Games = {
 }
 
 ON_A_PART: Games = {
-    TypiClust(): (sk_by_point("TypiClust", unit=True, k=20), (20, 60)),
-    CLUE(): (sk_by_row("Clue", embeds=True, cluster_algo_dict=SEEDED), (20, 60)),
-    DropQuery(): (sk_dropquery, (20, 60)),
+    TypiClust(): (sk_by_point("TypiClust", unit=True, k=20), (20, 200)),
+    CLUE(): (sk_by_row("Clue", embeds=True, cluster_algo_dict=SEEDED), (20, 200)),
+    DropQuery(): (sk_dropquery, (20, 200)),
     ProbCover(delta=DELTA): (
         sk_by_point("ProbCover", unit=True, deltas=[DELTA], n_classes=2),
         (4, 16),

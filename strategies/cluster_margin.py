@@ -8,8 +8,6 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import connected_components
 from typing_extensions import override
 
 from strategies.base import Candidates, Doubles, Kept, Picks, Rows, Signal
@@ -122,6 +120,9 @@ class ClusterMargin(EmbeddingStrategy):
         else:
             num_merges = int(np.count_nonzero(merges.squares <= self.threshold**2))
         joined = merges.pairs[:num_merges].T
+        from scipy.sparse import coo_array  # a tenth of a second, only where it is used
+        from scipy.sparse.csgraph import connected_components
+
         links = coo_array((np.ones(num_merges), tuple(joined)), shape=(num_leaves, num_leaves))
         clusters = np.empty(len(points), np.int64)
         clusters[order] = connected_components(links, directed=False)[1][leaf_of]
@@ -216,6 +217,8 @@ def _sums(pool: ExactPool, labels: Rows, count: int) -> Doubles:
     for start in range(0, len(pool), _ROWS_AT_ONCE):
         rows = slice(start, min(start + _ROWS_AT_ONCE, len(pool)))
         every = np.arange(rows.stop - rows.start)
+        from scipy.sparse import csr_array
+
         members = csr_array((np.ones(len(every)), (labels[rows], every)), (count, len(every)))
         sums += members @ _plain(pool.block(rows))
     return sums

@@ -67,7 +67,8 @@ class GCCG(PrivateTargeted):
     be negative.
 
     Reference: Kothawade et al. 2022, "PRISM", https://arxiv.org/abs/2103.00128 (GCCG).
-    Cost: O(N P D) for a private set of P samples, then O(N D) a pick; extra memory N numbers.
+    Cost: O(N P D) time for a private set of P samples, then as `graph_cut`: rarely more than
+    O(B² D); O(B D) extra memory.
     Use: `graph_cut` for rounds after the first, since with everything labelled for a private set it
     remembers earlier batches. All sums grow with their sets: with P samples labelled and N
     candidates, likeness to the pool decides while λ P is small beside N.

@@ -206,7 +206,7 @@ def _shortened(made: list[Doubles]) -> list[Doubles]:
     width = made[0].shape[1]
     if sum(map(len, made)) <= width:
         return made
-    shorter: Doubles = np.linalg.qr(np.concatenate(made), mode="r")[:width]
+    shorter: Doubles = np.asarray(np.linalg.qr(np.concatenate(made), mode="r"))[:width]
     return [shorter]
 
 

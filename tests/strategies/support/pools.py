@@ -91,7 +91,7 @@ def more_signals(kind: str, log_probs: Array, width: int, num_labelled: int) -> 
     )
     head = Head(
         weight=rng.standard_normal((classes, width)).astype(np.float32),
-        bias=rng.standard_normal(classes).astype(np.float32),
+        bias=rng.standard_normal((classes,)).astype(np.float32),
     )
     return {
         "mc_log_probs": mc_log_probs.astype(np.float32),
