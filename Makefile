@@ -34,8 +34,10 @@ schema: setup  ## write the editors' schema of an experiment anew
 
 bench: setup  ## selection, augmentation, training and round overhead, as ratios
 	$(BIN)/python -m benchmarks.selection
+	$(BIN)/python -m benchmarks.strategies
 	$(BIN)/python -m benchmarks.augmentation
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.attacks
 	$(BIN)/python -m benchmarks.executors
 	$(BIN)/python -m benchmarks.rounds
 

@@ -327,11 +327,11 @@ ON_A_PART: Games = {
     DropQuery(): (sk_dropquery, (20, 200)),
     ProbCover(delta=DELTA): (
         sk_by_point("ProbCover", unit=True, deltas=[DELTA], n_classes=2),
-        (4, 16),
+        (4, 80),
     ),
     MaxHerding(width=1.0): (
         sk_by_point("MaxHerding", metric="rbf", metric_dict={"gamma": 1.0}),
-        (4, 16),
+        (4, 40),
     ),
 }
 
@@ -436,9 +436,8 @@ def main() -> None:
                     print(line, flush=True)
 
     for num in arguments.scores:
-        report(
-            SCORES, Data.of(Pool.drawn(num, 2, arguments.classes, 1), num, num_draws=1), small=False
-        )
+        narrow = Pool.drawn(num, 2, arguments.classes, 1)
+        report(SCORES, Data.of(narrow, num, num_draws=1), small=False)
     pool = Pool.drawn(arguments.candidates, arguments.width, arguments.classes, arguments.labelled)
     report(CONTESTS, Data.of(pool, arguments.candidates), small=False)
     few = min(arguments.small_candidates, arguments.candidates)

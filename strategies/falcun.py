@@ -15,6 +15,9 @@ from strategies.scores import LogProbs, margin
 Flags = npt.NDArray[np.bool_]
 
 
+Rescaled = Literal["carried", "afresh"]
+
+
 class Falcun(QueryStrategy):
     """Draws samples that are unsure and whose predictions are unlike those drawn before.
 
@@ -29,9 +32,11 @@ class Falcun(QueryStrategy):
     Cost: O(B N C) time, O(N C) extra memory.
     Use: a cheap rival of `badge`, since it looks at class probabilities only: C numbers a sample in
     place of C + D. Two samples of one prediction are the same to it, however unlike the images are.
-    Differs: definition follows what is reported of a public implementation (scikit-activeml), not
-    checked against the paper's text. It brings d to [0, 1] by its least and largest value; over all
-    candidates the least is that of the pick, which is 0.
+    Differs: there are two readings of the rescaling, and the paper's text was not checked. By
+    default d is rescaled in place after each pick, as scikit-activeml does; it brings d to [0, 1]
+    by its least and largest value, and over all candidates the least is that of the pick, which
+    is 0. With ``rescaled: afresh`` d stays a distance, and a copy of it is brought to [0, 1] over
+    the remaining samples before each draw, as the authors' code does.
     """
 
     needs: ClassVar[frozenset[Signal]] = frozenset({"log_probs"})
@@ -39,16 +44,19 @@ class Falcun(QueryStrategy):
 
     gamma: float = Field(default=10.0, gt=0)
     """How sharply a large u + d is favoured; large values approach the largest."""
+    rescaled: Rescaled = "carried"
+    """Whether rescaled d are carried on to the next pick, or made `afresh` for each draw."""
 
     @override
     def choose(self, candidates: Candidates, batch_size: int, rng: np.random.Generator) -> Picks:
         assert candidates.log_probs is not None  # check_request saw that `needs` are given
-        rows, scores = draw_contrasts(candidates.log_probs, rng.random(batch_size), self.gamma)
+        uniforms = rng.random(batch_size)
+        rows, scores = draw_contrasts(candidates.log_probs, uniforms, self.gamma, self.rescaled)
         return Picks(rows=rows, scores=scores)
 
 
 def draw_contrasts(
-    log_probs: LogProbs, uniforms: Doubles, gamma: float = 10.0
+    log_probs: LogProbs, uniforms: Doubles, gamma: float = 10.0, rescaled: Rescaled = "carried"
 ) -> tuple[Rows, Doubles]:
     """Draws a row for each of the uniform numbers; see `Falcun`.
 
@@ -56,6 +64,7 @@ def draw_contrasts(
         log_probs: (N, C).
         uniforms: (B,) in [0, 1).
         gamma: The power of the weights.
+        rescaled: When novelties are brought to [0, 1].
 
     Returns:
         Rows (B,) in the order drawn, and their u + d.
@@ -68,11 +77,14 @@ def draw_contrasts(
     rows = np.empty(len(uniforms), np.int64)
     scores = np.empty(len(uniforms))
     for turn, uniform in enumerate(uniforms):
-        wanted = np.where(left, doubts + novelties, 0.0)
+        seen = novelties if rescaled == "carried" else _in_unit_range(novelties, left)
+        wanted = np.where(left, doubts + seen, 0.0)
         row = _draw(wanted, left, gamma, uniform)
         rows[turn], scores[turn] = row, wanted[row]
         left[row] = False
         _move_away(novelties, probs, row)
+        if rescaled == "carried":
+            _divide_by_largest(novelties)
     return rows, scores
 
 
@@ -87,12 +99,24 @@ def _draw(wanted: Doubles, left: Flags, gamma: float, uniform: float) -> int:
 
 
 def _move_away(novelties: Doubles, probs: Doubles, row: int) -> None:
-    """Lowers novelties to the distance from the pick's probabilities and rescales, in place."""
+    """Lowers novelties to the distance from the pick's probabilities, in place."""
     distances = np.zeros_like(novelties)
     for of_class in probs:
         distances += np.abs(of_class - of_class[row])
     np.minimum(novelties, distances, out=novelties)
+
+
+def _divide_by_largest(novelties: Doubles) -> None:
     # The least is that of the pick, 0, so dividing is all there is to rescaling.
     largest = novelties.max()
     if largest > 0:
         novelties /= largest
+
+
+def _in_unit_range(novelties: Doubles, left: Flags) -> Doubles:
+    """Novelties with the least of the remaining rows at 0 and the largest at 1; 0 if all equal."""
+    least, largest = novelties[left].min(), novelties[left].max()
+    if largest == least:
+        return np.zeros_like(novelties)
+    scaled: Doubles = (novelties - least) / (largest - least)
+    return scaled

@@ -52,10 +52,11 @@ class GLISTER(QueryStrategy):
     holds other things, too. Their labels are spent labels. Not where the head is poor, since then
     its gradients say little, and not with large B on one step size that was never tried.
     Differs: definition follows the public description of DISTIL, not checked against the paper's
-    text. Without validation samples, the labelled ones and the pool with its likeliest classes
-    take their place, and G is always divided by their number M + N; DISTIL divides by N at the
-    first step only. The random picks are spread evenly over the batch and move the head like all
-    others, so that a smaller batch is the beginning of a larger one; in DISTIL they come last.
+    text. Similarities in both penalties are exp(-d²/2); DISTIL's facility location takes a constant
+    minus d² instead. Without validation samples, the labelled ones and the pool with its likeliest
+    classes take their place, and G is always divided by their number M + N; DISTIL divides by N at
+    the first step only. The random picks are spread evenly over the batch and move the head like
+    all others, so that a smaller batch is the beginning of a larger one; in DISTIL they come last.
     """
 
     needs: ClassVar[frozenset[Signal]] = frozenset(

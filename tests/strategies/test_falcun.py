@@ -16,7 +16,7 @@ from strategies.falcun import Falcun, draw_contrasts
 
 
 def plain(
-    probs: Doubles, uniforms: Doubles, gamma: float
+    probs: Doubles, uniforms: Doubles, gamma: float, *, afresh: bool = False
 ) -> tuple[list[int], list[float], list[list[float]]]:
     """The law, one sample at a time: rows, u + d when drawn, and all u + d before each draw."""
     num = len(probs)
@@ -27,7 +27,12 @@ def plain(
     scores: list[float] = []
     history: list[list[float]] = []
     for uniform in uniforms:
-        wanted = [0.0 if i in rows else doubt[i] + novelty[i] for i in range(num)]
+        seen = rescaled([novelty[i] for i in range(num) if i not in rows]) if afresh else novelty
+        free = iter(seen) if afresh else None
+        wanted = [
+            0.0 if i in rows else doubt[i] + (novelty[i] if free is None else next(free))
+            for i in range(num)
+        ]
         history.append(wanted)
         largest = max(wanted)
         weights = [
@@ -43,9 +48,13 @@ def plain(
         for i in range(num):
             apart = sum(abs(float(a) - float(b)) for a, b in zip(probs[i], probs[row], strict=True))
             novelty[i] = min(novelty[i], apart)
-        least, most = min(novelty), max(novelty)
-        novelty = [(d - least) / (most - least) if most > least else 0.0 for d in novelty]
+        novelty = novelty if afresh else rescaled(novelty)
     return rows, scores, history
+
+
+def rescaled(values: list[float]) -> list[float]:
+    least, most = min(values), max(values)
+    return [(d - least) / (most - least) if most > least else 0.0 for d in values]
 
 
 def logs(probs: Doubles) -> Doubles:
@@ -123,6 +132,26 @@ def test_equals_the_plain_algorithm_on_random_pools(seed: int, gamma: float) -> 
     expected, wanted, _ = plain(np.exp(log_probs), uniforms, gamma)
     assert rows.tolist() == expected
     np.testing.assert_allclose(scores, wanted, rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rescaling_afresh_equals_the_plain_algorithm(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    log_probs = log_softmax(2 * rng.standard_normal((40, 5)))
+    uniforms = rng.random(40)
+    rows, scores = draw_contrasts(log_probs, uniforms, 3.0, "afresh")
+    expected, reached, _ = plain(np.exp(log_probs), uniforms, 3.0, afresh=True)
+    assert rows.tolist() == expected
+    np.testing.assert_allclose(scores, reached, rtol=1e-9)
+
+
+def test_the_two_ways_of_rescaling_draw_differently() -> None:
+    rng = np.random.default_rng(0)
+    log_probs = log_softmax(2 * rng.standard_normal((200, 7)))
+    uniforms = rng.random(50)
+    carried, _ = draw_contrasts(log_probs, uniforms, 10.0, "carried")
+    afresh, _ = draw_contrasts(log_probs, uniforms, 10.0, "afresh")
+    assert carried.tolist() != afresh.tolist()
 
 
 def test_equals_the_plain_algorithm(pool: Candidates) -> None:
