@@ -94,10 +94,17 @@ def _log_doubt(classes: Doubles) -> Doubles:
     _, second = _top_two(classes)
     # Relative to the runner-up every other class counts e^(l - second) <= 1. Capped there, the
     # likeliest class counts exactly 1, which is taken off again.
-    base = np.where(second > -np.inf, second, 0.0)
-    others = np.exp(np.minimum(classes, base) - base).sum(axis=0) - 1.0
+    is_sure = second == -np.inf
+    base = np.where(is_sure, 0.0, second) if is_sure.any() else second
+    shares = np.minimum(classes, base)
+    shares -= base  # in place: blocks of all classes are what the caches are short of
+    others: Doubles = np.exp(shares, out=shares).sum(axis=0)
+    others -= 1.0
     with np.errstate(divide="ignore"):
-        return np.where(second > -np.inf, base + np.log(others), -np.inf)
+        np.log(others, out=others)
+    others += base
+    others[is_sure] = -np.inf
+    return others
 
 
 def _margin(classes: Doubles) -> Doubles:
