@@ -72,7 +72,7 @@ def shuffled(pool: Candidates) -> Candidates:
 
 
 def test_the_six_published_names_are_in_the_union() -> None:
-    assert NAMES[:6] == ["random", "least_confidence", "margin", "entropy", "badge", "coreset"]
+    assert {"random", "least_confidence", "margin", "entropy", "badge", "coreset"} <= {*NAMES}
 
 
 def test_names_are_distinct() -> None:
