@@ -70,8 +70,8 @@ class CoreSet(EmbeddingStrategy):
 
 def _marks(points: Points) -> Doubles:
     """A number for each row by which to tell whether it is the same as before."""
-    # Weights that no arithmetic relates: multiples of the golden ratio, modulo one.
-    weights = np.modf(np.arange(1, points.shape[1] + 1) * ((1 + np.sqrt(5)) / 2))[0]
+    # Weights that no small whole numbers relate, the same ones every time.
+    weights = np.random.Generator(np.random.Philox(0)).random(points.shape[1])
 
     def of_block(block: slice) -> Doubles:
         with np.errstate(over="ignore", invalid="ignore"):

@@ -112,13 +112,15 @@ def _farthest_from_all(points: Points) -> tuple[int, float]:
     mean = pool.total() / len(points)
 
     def of_block(block: slice) -> Doubles:
-        # Row by row, not by BLAS, so that equal rows are equally far.
-        products: Doubles = np.einsum("nd,d->n", unit_rows(points[block]), mean)
-        return products
+        rows = unit_rows(points[block])
+        # Row by row, not by BLAS, so that equal rows are equally far. A row of zeros has length 0.
+        products: Doubles = np.einsum("nd,d->n", rows, mean)
+        return rows.any(axis=1) - 2 * products
 
-    products = np.concatenate(map_blocks(of_block, len(points)))
-    row = int(np.argmin(products))
-    return row, float(1 - products[row]) / 2
+    apart = np.concatenate(map_blocks(of_block, len(points)))
+    row = int(np.argmax(apart))
+    lengths = map_blocks(lambda block: int(points[block].any(axis=1).sum()), len(points))
+    return row, float(apart[row] + sum(lengths) / len(points)) / 4
 
 
 @one_blas_thread()

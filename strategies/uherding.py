@@ -63,13 +63,18 @@ class UHerding(EmbeddingStrategy):
         width, temperature = self._width(labelled), self._temperature(candidates)
         similarity = Similarity.of_embeddings(embeddings, shape=gaussian(width))
         reached = weights = None
+        scale = 1.0
         if len(labelled):
             weights = _uncertainties(candidates, temperature)
+            # Brought to size by a power of two, so that a learner that is sure of everything is
+            # not rounded to one that has no doubts.
+            scale = float(2.0 ** np.ceil(np.log2(weights.max()))) if weights.any() else 1.0
+            weights /= scale
             reached = weights * similarity.nearest(similarity.outside(labelled))
         result = cover(similarity, batch_size, reached=reached, weights=weights)
         return Picks(
             rows=result.rows,
-            scores=result.gains,
+            scores=result.gains * scale,
             notes={"width": width, "temperature": temperature},
             maps={"stands_for": result.stands_for},
         )

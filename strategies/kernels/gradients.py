@@ -21,6 +21,7 @@ _NEAR_SINGLE = 2.0**-6
 _NEAR_DOUBLE = 2.0**-20
 _SINGLE_ERROR = 2.0**-14
 _SMALLEST = 1e-30
+_TINY = 2.0**-100  # of the largest squared norm: products of such rows may leave float32's range
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +114,8 @@ class Gradients:
             norms, known = self.squared_norms[block], weights[block]
             squares = norms - 2 * size * products.max(axis=0).astype(np.float64)
             np.maximum(squares, 0.0, out=squares)
-            near = (squares < _NEAR_SINGLE * norms) & (known > 0)
+            near = (squares < _NEAR_SINGLE * norms) | (norms < _TINY * size)
+            near &= known > 0
             rows = np.flatnonzero(near & (squares - _SINGLE_ERROR * norms < known))
             if rows.size:
                 exact = self.at(rows + block.start).squared_distances(factors)

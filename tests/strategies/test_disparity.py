@@ -172,3 +172,13 @@ def test_length_has_no_part(cls: type[DisparityMin] | type[DisparitySum]) -> Non
     lengths = 2.0 ** np.random.default_rng(0).integers(-20, 20, (60, 1))
     stretched = replace(pool, embeddings=(pool.embeddings * lengths).astype(np.float32))
     assert ask(cls(), stretched, 60).ids.tolist() == ask(cls(), pool, 60).ids.tolist()
+
+
+def test_a_row_of_zeros_is_a_quarter_away_from_others_from_the_first_pick_on() -> None:
+    points = np.array([[0, 0], [1, 0], [1, 0.1], [-0.2, 1], [1, -0.1]], np.float32)
+    pool = Candidates(ids=np.arange(5), embeddings=points)
+    batch = DisparitySum().select(pool, 1, np.random.default_rng(0))
+    units = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-9)
+    apart = ((units[:, None] - units[None]) ** 2).sum(axis=2).mean(axis=1) / 4
+    assert batch.ids.tolist() == [3]
+    np.testing.assert_allclose(batch.scores, [apart[3]], rtol=1e-6)

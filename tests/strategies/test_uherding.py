@@ -118,3 +118,22 @@ def test_equals_the_plain_algorithm(seed: int, temperature: float) -> None:
     batch = select(UHerding(temperature=temperature), pool, 20)
     assert batch.ids.tolist() == rows
     np.testing.assert_allclose(batch.scores, scores, atol=1e-6)
+
+
+def test_a_learner_that_is_sure_of_everything_still_has_doubts_that_differ() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.standard_normal((42, 4)).astype(np.float32)
+    doubts = 10.0 ** rng.uniform(-14, -10.5, 40)
+    pool = Candidates(
+        ids=np.arange(40),
+        log_probs=np.stack([np.log1p(-doubts), np.log(doubts)], axis=1),
+        embeddings=points[:40],
+        labelled_embeddings=points[40:],
+    )
+    batch = UHerding(temperature=1.0, width=1.0).select(pool, 1, rng)
+    units = points / np.linalg.norm(points, axis=1, keepdims=True)
+    likeness = np.exp(-((units[:, None] - units[None]) ** 2).sum(axis=2, dtype=np.float64))
+    gained = np.maximum(likeness[:40, :40] - likeness[:40, 40:].max(axis=1, keepdims=True), 0)
+    gains = 2 * doubts @ gained
+    assert batch.ids.tolist() == [gains.argmax()]
+    np.testing.assert_allclose(batch.scores, [gains.max()], rtol=1e-5)

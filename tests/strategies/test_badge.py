@@ -1,0 +1,37 @@
+"""BADGE where float32 runs out of range; its law is tested with its kernel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from strategies import BADGE, Candidates
+
+
+def drawn(pool: Candidates, size: int, seed: int) -> list[int]:
+    return [int(i) for i in BADGE().select(pool, size, np.random.default_rng(seed)).ids]
+
+
+def groups(ids: list[int]) -> set[int]:
+    """Row 0 is alone, rows 1 to 6 are equal, and so are rows 7 to 12."""
+    return {0 if i == 0 else 1 + (i > 6) for i in ids}
+
+
+@pytest.mark.parametrize("doubt", [1e-12, 1e-20, 1e-22, 1e-30, 1e-40])
+def test_twins_of_a_pick_are_never_drawn_however_sure_all_others_are(doubt: float) -> None:
+    doubts = np.full(13, doubt)
+    doubts[0] = 0.5
+    log_probs = np.stack([np.log1p(-doubts), np.log(doubts)], axis=1)
+    embeddings = np.array([[1, 1, 1]] + 6 * [[1, 0, 0]] + 6 * [[0, 1, 0]], np.float32)
+    pool = Candidates(ids=np.arange(13), log_probs=log_probs, embeddings=embeddings)
+    for seed in range(20):
+        assert groups(drawn(pool, 3, seed)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("length", [1e15, 1e20, 1e25])
+def test_twins_of_a_pick_are_never_drawn_however_long_another_embedding_is(length: float) -> None:
+    embeddings = np.array([[length, 0, 0]] + 6 * [[0, 1, 0]] + 6 * [[0, 0, 1]], np.float32)
+    log_probs = np.log(np.full((13, 2), 0.5, np.float32))
+    pool = Candidates(ids=np.arange(13), log_probs=log_probs, embeddings=embeddings)
+    for seed in range(20):
+        assert groups(drawn(pool, 3, seed)) == {0, 1, 2}
