@@ -74,9 +74,12 @@ class _Seeding:
     def propose(self, uniforms: Doubles) -> int:
         """Draws (k, 2) `uniforms`' worth of proposals; returns how many became centres."""
         # Uniforms stay below 1 by 2**-53 or more, so these stay below the total, and the first row
-        # whose cumulative sum exceeds one of them has weight.
-        targets = uniforms[:, 0] * self._cumulative[-1]
-        proposals = np.searchsorted(self._cumulative, targets, side="right")
+        # whose cumulative sum exceeds one of them has weight. Only a total that is denormal itself
+        # may be reached by rounding: then it is the last row with weight.
+        total = self._cumulative[-1]
+        last = np.searchsorted(self._cumulative, total, side="left")
+        proposals = np.searchsorted(self._cumulative, uniforms[:, 0] * total, side="right")
+        proposals = np.minimum(proposals, last)
         drawn = self.gradients.at(proposals)
         among = drawn.squared_distances(drawn)
         bounds = self._weights[proposals]

@@ -35,3 +35,15 @@ def test_twins_of_a_pick_are_never_drawn_however_long_another_embedding_is(lengt
     pool = Candidates(ids=np.arange(13), log_probs=log_probs, embeddings=embeddings)
     for seed in range(20):
         assert groups(drawn(pool, 3, seed)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("log_doubt", [-360.0, -370.0, -371.5, -372.0])
+def test_weights_that_add_up_to_next_to_nothing_are_drawn_from(log_doubt: float) -> None:
+    log_doubts = np.array([-0.7] + 5 * [log_doubt], np.float32)
+    log_probs = np.stack([np.log1p(-np.exp(log_doubts.astype(np.float64))), log_doubts], axis=1)
+    embeddings = np.array([[1, 1], [1, 0], [0, 1], [1, 0], [0, 0], [0, 0]], np.float32)
+    pool = Candidates(
+        ids=np.arange(6), log_probs=log_probs.astype(np.float32), embeddings=embeddings
+    )
+    for seed in range(20):
+        assert sorted(drawn(pool, 6, seed)) == [0, 1, 2, 3, 4, 5]
