@@ -114,9 +114,10 @@ class Gradients:
             norms, known = self.squared_norms[block], weights[block]
             squares = norms - 2 * size * products.max(axis=0).astype(np.float64)
             np.maximum(squares, 0.0, out=squares)
-            near = (squares < _NEAR_SINGLE * norms) | (norms < _TINY * size)
-            near &= known > 0
-            rows = np.flatnonzero(near & (squares - _SINGLE_ERROR * norms < known))
+            near = squares < _NEAR_SINGLE * norms
+            near &= squares - _SINGLE_ERROR * norms < known
+            near |= norms < _TINY * size  # of these the product says nothing
+            rows = np.flatnonzero(near & (known > 0))
             if rows.size:
                 exact = self.at(rows + block.start).squared_distances(factors)
                 squares[rows] = exact.min(axis=1)

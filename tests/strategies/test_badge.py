@@ -47,3 +47,17 @@ def test_weights_that_add_up_to_next_to_nothing_are_drawn_from(log_doubt: float)
     )
     for seed in range(20):
         assert sorted(drawn(pool, 6, seed)) == [0, 1, 2, 3, 4, 5]
+
+
+def test_twins_that_later_picks_make_worthless_are_not_drawn_either() -> None:
+    rng = np.random.default_rng(0)
+    # Four directions that are near each other, ten twins of each, and all sure but the first.
+    embeddings = np.ones((41, 4), np.float32)
+    embeddings[1:] = np.repeat(np.abs(rng.normal(size=(4, 4))) + 1, 10, axis=0)
+    doubts = np.full(41, 1e-24)
+    doubts[0] = 0.5
+    log_probs = np.stack([np.log1p(-doubts), np.log(doubts)], axis=1)
+    pool = Candidates(ids=np.arange(41), log_probs=log_probs, embeddings=embeddings)
+    for seed in range(20):
+        directions = [(i - 1) // 10 for i in drawn(pool, 5, seed) if i]
+        assert len({*directions}) == 4
