@@ -68,16 +68,19 @@ class ClassBalanced(Wrapper):
                 f"class_balanced.target has {len(target)} shares for {num_classes} classes; "
                 "give one for each class"
             )
-        shares: Doubles = np.array(target) / sum(target)
+        shares: Doubles = np.array(target, np.float64)
         return shares
 
 
 def serve(shares: Doubles, labelled: Rows, available: Rows, count: int) -> list[int]:
-    """The class that gives each of `count` picks: always the one farthest below its share."""
+    """The class that gives each of `count` picks: always the one farthest below its share.
+
+    Shares may be in any unit; whole numbers are compared without rounding.
+    """
     have, left = labelled.astype(np.int64), available.astype(np.int64)
     order: list[int] = []
     for _ in range(count):
-        deficit = shares * (have.sum() + 1) - have
+        deficit = shares * (have.sum() + 1) - have * shares.sum()
         served = int(np.argmax(np.where(left > 0, deficit, -np.inf)))
         order.append(served)
         have[served] += 1

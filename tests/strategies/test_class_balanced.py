@@ -89,3 +89,9 @@ def test_no_class_is_served_beyond_its_candidates(
     order = serve(np.full(len(classes), 1 / len(classes)), labelled, available, count)
     assert len(order) == count
     assert (np.bincount(order, minlength=len(classes)) <= available).all()
+
+
+@pytest.mark.parametrize("labelled", [[0, 2], [1, 7], [2, 12], [3, 17], [4, 22], [5, 27]])
+def test_deficits_of_declared_shares_tie_without_rounding(labelled: list[int]) -> None:
+    # With shares of 1 and 5 both lack equally much: of 9 labels 1.5 and 7.5, less 1 and 7.
+    assert serve(np.array([1.0, 5.0]), np.array(labelled), np.array([1, 1]), 1) == [0]
