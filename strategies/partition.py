@@ -39,7 +39,7 @@ class Partition(Wrapper):
         if self.parts == 1:
             return self.base.choose(candidates, batch_size, rng)
         key = int(rng.integers(0, 2**64, dtype=np.uint64))
-        part_of = item_noise(candidates.ids, key) % np.uint64(self.parts)
+        part_of = (item_noise(candidates.ids, key) % np.uint64(self.parts)).astype(np.int64)
         members = [np.flatnonzero(part_of == part) for part in range(self.parts)]
         sizes = np.array([len(rows) for rows in members])
         shares = quotas(batch_size, sizes.astype(np.float64), sizes)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pools import build_pool
 
-from strategies import BADGE, CoreSet, MarginSampling, Partition
+from strategies import BADGE, CoreSet, MarginSampling, Partition, Subsample
 from strategies.kernels.keyed import item_noise
 from strategies.partition import quotas
 
@@ -76,3 +76,12 @@ def test_shares_add_up_and_fit(parts: list[tuple[float, int]], share: float) -> 
     assert shares.sum() == total
     assert (shares <= most).all()
     assert (shares >= 0).all()
+
+
+def test_it_may_stand_inside_wrappers_that_spread_its_map() -> None:
+    pool = build_pool("spread")
+    for around in (
+        Partition(base=Partition(parts=2), parts=2),
+        Subsample(base=Partition(), size=30),
+    ):
+        assert len({*around.select(pool, 9, rng()).ids.tolist()}) == 9
