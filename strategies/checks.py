@@ -122,7 +122,9 @@ def _check_aligned(candidates: Candidates) -> None:
     ids, num = candidates.ids, len(candidates.ids)
     if candidates.embeddings is not None:
         _check_shape("embeddings", candidates.embeddings, (num, "D"), "the ids")
-        _refuse("embeddings", "are not finite", candidates.embeddings, ids, _not_finite)
+        _refuse(
+            "embeddings", "are not finite (in float32)", candidates.embeddings, ids, _not_finite
+        )
     if candidates.log_probs is not None:
         _check_shape("log_probs", candidates.log_probs, (num, "C"), "the ids")
         _check_log_probs("log_probs", candidates.log_probs, ids)
@@ -194,7 +196,7 @@ def _check_labelled_embeddings(labelled: Block, candidates: Candidates) -> None:
         width = candidates.embeddings.shape[1]
     _check_shape("labelled_embeddings", labelled, (len(labelled), width), "the embeddings")
     names = _names(candidates.labelled_ids, labelled)
-    _refuse("labelled_embeddings", "are not finite", labelled, names, _not_finite)
+    _refuse("labelled_embeddings", "are not finite (in float32)", labelled, names, _not_finite)
 
 
 def _names(ids: Ids | None, rows: Block) -> Ids:
@@ -226,7 +228,13 @@ def _check_validation(validation: Validation, candidates: Candidates) -> None:
     _check_shape("validation.embeddings", validation.embeddings, (num, width), "its labels")
     _check_shape("validation.log_probs", validation.log_probs, (num, classes), "its labels")
     rows = np.arange(num)
-    _refuse("validation.embeddings", "are not finite", validation.embeddings, rows, _not_finite)
+    _refuse(
+        "validation.embeddings",
+        "are not finite (in float32)",
+        validation.embeddings,
+        rows,
+        _not_finite,
+    )
     _check_log_probs("validation.log_probs", validation.log_probs, rows)
 
 
@@ -278,8 +286,9 @@ def _refuse(
 def _not_finite(block: Block) -> Flags:
     # A sum is finite only if all its terms are, and costs one read; only a block that looks bad is
     # looked at value by value (finite values may overflow in the sum).
+    # Kernels work in float32, so what is finite in float64 alone is refused, too.
     with np.errstate(over="ignore", invalid="ignore"):
-        block = block.astype(np.float32) if block.dtype == _HALF else block
+        block = block.astype(np.float32, copy=False)
         if np.isfinite(block @ np.ones(block.shape[1], block.dtype)).all():
             return np.zeros(len(block), np.bool_)
     return np.asarray(~np.isfinite(block).all(axis=1))

@@ -65,7 +65,7 @@ class ClusterMargin(EmbeddingStrategy):
     name: Literal["cluster_margin"] = "cluster_margin"
     ratio: float = Field(10, ge=1)
     """How many samples with small margins are looked at for each one asked for."""
-    threshold: float | None = Field(None, ge=0)
+    threshold: float | None = Field(None, ge=0, le=1e100)
     """Root mean squared distance beyond which clusters are not merged."""
     max_clusters: int = Field(500, ge=1)
     """Most clusters, where no threshold is given."""

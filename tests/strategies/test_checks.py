@@ -30,12 +30,19 @@ def test_ids_are_a_flat_array_of_strings_or_integers(ids: np.ndarray) -> None:
 def test_an_embedding_that_is_not_finite_is_refused_by_id(bad: float) -> None:
     embeddings = np.ones((3, 4), np.float32)
     embeddings[2, 1] = bad
-    with pytest.raises(StrategyError, match=r"1 of 3 rows of embeddings are not finite.*'c'"):
+    with pytest.raises(StrategyError, match=r"1 of 3 rows of embeddings are not finite .*'c'"):
         Candidates(ids=IDS, embeddings=embeddings)
 
 
 def test_finite_embeddings_whose_sum_overflows_are_accepted() -> None:
     Candidates(ids=IDS, embeddings=np.full((3, 4), 3e38, np.float32))
+
+
+def test_what_is_finite_in_float64_alone_is_refused() -> None:
+    embeddings = np.ones((3, 4))
+    embeddings[1] = 1e39
+    with pytest.raises(StrategyError, match=r"1 of 3 rows of embeddings are not finite .*'b'"):
+        Candidates(ids=IDS, embeddings=embeddings)
 
 
 def test_a_bad_row_in_a_later_block_is_found() -> None:
