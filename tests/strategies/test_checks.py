@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def test_finite_embeddings_whose_sum_overflows_are_accepted() -> None:
 
 
 def test_what_is_finite_in_float64_alone_is_refused() -> None:
-    embeddings = np.ones((3, 4))
+    embeddings: Any = np.ones((3, 4))
     embeddings[1] = 1e39
     with pytest.raises(StrategyError, match=r"1 of 3 rows of embeddings are not finite .*'b'"):
         Candidates(ids=IDS, embeddings=embeddings)
