@@ -35,7 +35,7 @@ from al_orchestrator.run_dir import RunDir, Workspace
 from al_orchestrator.seed_sets import Stratified
 from al_orchestrator.splits import Splits, split
 from al_orchestrator.tracking.base import RunIdentity
-from strategies import StrategyError
+from strategies import QueryStrategy, StrategyError
 from trainers.base import TrainingError
 
 logger = logging.getLogger(__name__)
@@ -251,16 +251,26 @@ def _checked(config: ExperimentConfig, data: PackedDataset) -> Splits:
         strategy = config.strategy.named(classes)
     except StrategyError as error:
         raise ConfigError(f"strategy {config.strategy.name}: {error}") from error
-    selecting = [
-        strategy.at_round(n) for n in range(config.budget.planned_rounds(len(splits.pool)))
-    ]
-    if not isinstance(config.seed_set, Stratified):
-        selecting.append(config.seed_set)
-    for each in selecting:
+    for each, size in _selections(config, strategy, len(splits.pool)):
+        reason = each.refusal(size)
+        if reason is not None:
+            raise ConfigError(f"strategy {each.name}: {reason}")
         reason = config.trainer.refusal(outputs_of(each))
         if reason is not None:
             raise ConfigError(f"strategy {each.name} with trainer {config.trainer.name}: {reason}")
     return splits
+
+
+def _selections(
+    config: ExperimentConfig, strategy: QueryStrategy, pool_size: int
+) -> Iterator[tuple[QueryStrategy, int]]:
+    """Who selects how many, in all rounds the budget plans, the seed set first."""
+    number, spent = 0, config.budget.initial
+    if not isinstance(config.seed_set, Stratified):
+        yield config.seed_set, spent
+    while size := config.budget.next_batch(number=number, spent=spent, pool_size=pool_size):
+        yield strategy.at_round(number), size
+        number, spent = number + 1, spent + size
 
 
 def _found(stack: ExitStack, run: RunDir, config: ExperimentConfig, data: PackedDataset) -> Pool:

@@ -254,6 +254,10 @@ class QueryStrategy(BaseModel, ABC):
         """
         return self
 
+    def refusal(self, batch_size: int) -> str | None:  # noqa: ARG002 - for those with a limit
+        """Why batches of this size cannot be selected, and the way out; None if they can."""
+        return None
+
     def group_size(self, batch_size: int) -> int:
         """How many of a batch are asked for before their labels are seen and the rest chosen."""
         return batch_size

@@ -45,12 +45,19 @@ class BatchBALD(QueryStrategy):
     pass over the pool times the configurations."""
 
     @override
+    def refusal(self, batch_size: int) -> str | None:
+        if batch_size <= self.max_batch:
+            return None
+        return (
+            f"batchbald is asked for {batch_size} samples, and max_batch is {self.max_batch}; "
+            "take bald, power around bald, smaller batches, or raise max_batch"
+        )
+
+    @override
     def choose(self, candidates: Candidates, batch_size: int, rng: np.random.Generator) -> Picks:
-        if batch_size > self.max_batch:
-            raise StrategyError(
-                f"batchbald is asked for {batch_size} samples, and max_batch is {self.max_batch}; "
-                "take bald, power around bald, smaller batches, or raise max_batch"
-            )
+        reason = self.refusal(batch_size)
+        if reason is not None:
+            raise StrategyError(reason)
         draws = several_draws(self.name, candidates)
         rows, gains, num_exact = most_informative(draws, batch_size, self.max_configurations, rng)
         notes: dict[str, object] = {"approximate": num_exact < batch_size}

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 from pydantic import Field, PositiveFloat
 from typing_extensions import override
 
-from strategies.base import Candidates, Doubles, Picks, Rows, Signal, StrategyError
+from strategies.base import (
+    Candidates,
+    Doubles,
+    Picks,
+    QueryStrategy,
+    Rows,
+    Signal,
+    StrategyError,
+)
 from strategies.wrapping import Wrapper, choose_among, generators, in_turns
 
 
@@ -37,6 +46,15 @@ class ClassBalanced(Wrapper):
     @override
     def needs(self) -> frozenset[Signal]:
         return self.base.needs | {"log_probs", "labelled_labels"}
+
+    @override
+    def refusal(self, batch_size: int) -> str | None:
+        return None
+
+    @override
+    def named(self, class_names: Sequence[str]) -> QueryStrategy:
+        self._shares(len(class_names))
+        return super().named(class_names)
 
     @override
     def choose(self, candidates: Candidates, batch_size: int, rng: np.random.Generator) -> Picks:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 from typing_extensions import override
 
@@ -14,18 +13,16 @@ from strategies.base import Candidates, Doubles, Kept, Picks, Rows, Signal
 from strategies.families import EmbeddingStrategy
 from strategies.kernels.blocks import map_blocks, one_blas_thread
 from strategies.kernels.exact import ExactPool, ExactRows, Points, exact_rows
+from strategies.kernels.keyed import Words, row_marks, word_of
 from strategies.kernels.kmeans import k_means, pool_of
 from strategies.kmeans import in_turns
 from strategies.uncertainty import narrowest
-
-Words = npt.NDArray[np.uint64]
 
 MOST_LEAVES = 2048
 """Samples that are merged one by one; more are gathered into as many groups before."""
 
 _LEAF_TOLERANCE = 1e-2
 _ROWS_AT_ONCE = 4096  # the grid of a sum that rounds: not that of blocks, which may change
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
 class ClusterMargin(EmbeddingStrategy):
@@ -84,9 +81,10 @@ class ClusterMargin(EmbeddingStrategy):
         assert embeddings is not None
         assert labelled is not None
         points = np.concatenate([embeddings, labelled]) if len(labelled) else embeddings
-        marks = _marks(points)
-        # Tells each candidate's embedding, and the set of all.
-        fits = marks[: len(candidates)] + marks.sum(dtype=np.uint64)
+        marks = row_marks(points)
+        # Tells each candidate's embedding, the set of all, and how they are clustered.
+        how = (self.threshold, self.max_clusters, self.mean_size, self.normalise)
+        fits = marks[: len(candidates)] + (marks.sum(dtype=np.uint64) ^ word_of(repr(how)))
         clusters = _still_fitting(candidates, fits)
         is_new = clusters is None
         if clusters is None:
@@ -213,12 +211,12 @@ def _leaves(points: Points, *, unit: bool) -> tuple[Rows, Leaves]:
 
 def _sums(pool: ExactPool, labels: Rows, count: int) -> Doubles:
     """(k, D) sums of the rows of each group, added up in the order of the rows."""
+    from scipy.sparse import csr_array
+
     sums = np.zeros((count, pool.points.shape[1]))
     for start in range(0, len(pool), _ROWS_AT_ONCE):
         rows = slice(start, min(start + _ROWS_AT_ONCE, len(pool)))
         every = np.arange(rows.stop - rows.start)
-        from scipy.sparse import csr_array
-
         members = csr_array((np.ones(len(every)), (labels[rows], every)), (count, len(every)))
         sums += members @ _plain(pool.block(rows))
     return sums
@@ -236,22 +234,6 @@ def _turns(clusters: Rows, order: Doubles) -> Rows:
     rank = np.empty(len(sizes), np.int64)
     rank[np.lexsort((firsts, sizes))] = np.arange(len(sizes))
     return in_turns(rank[cluster_of], order)
-
-
-def _marks(points: Points) -> Words:
-    """A hash of the numbers of each row, (N,): whatever their precision, and wherever it stands."""
-    factors = np.random.Generator(np.random.PCG64(1)).integers(
-        2**63, 2**64, points.shape[1], np.uint64
-    )
-
-    def of_block(rows: slice) -> Words:
-        # Adding zero turns -0.0 to 0.0, which is the same number.
-        words = (points[rows].astype(np.float64) + 0.0).view(np.uint64)
-        words = words ^ (words >> np.uint64(32))
-        marks: Words = (words * (factors | np.uint64(1))).sum(axis=1, dtype=np.uint64)
-        return (marks ^ (marks >> np.uint64(29))) * _MULTIPLIER
-
-    return np.concatenate(map_blocks(of_block, len(points)))
 
 
 def _still_fitting(candidates: Candidates, fits: Words) -> Rows | None:

@@ -7,11 +7,10 @@ from typing import ClassVar, Literal
 import numpy as np
 from typing_extensions import override
 
-from strategies.base import Candidates, Doubles, Ids, Kept, Picks, Rows, Signal
+from strategies.base import Candidates, Ids, Kept, Picks, Rows, Signal
 from strategies.families import EmbeddingStrategy
-from strategies.kernels.blocks import map_blocks
-from strategies.kernels.distances import Points
 from strategies.kernels.kcentre import Bounds, k_centre, k_centre_onwards
+from strategies.kernels.keyed import Words, row_marks
 
 _NO_CENTRE = -1
 
@@ -48,7 +47,7 @@ class CoreSet(EmbeddingStrategy):
         if candidates.labelled_ids is None:  # then a later round could not tell them apart
             rows, distances = k_centre(embeddings, batch_size, labelled)
             return Picks(rows=rows, scores=distances)
-        marks, labelled_marks = _marks(embeddings), _marks(labelled)
+        marks, labelled_marks = row_marks(embeddings), row_marks(labelled)
         order, known = np.arange(len(labelled)), None
         fitting = _fitting(candidates, marks, labelled_marks)
         if fitting is not None:
@@ -68,21 +67,7 @@ class CoreSet(EmbeddingStrategy):
         return Picks(rows=rows, scores=distances, keep=keep)
 
 
-def _marks(points: Points) -> Doubles:
-    """A number for each row by which to tell whether it is the same as before."""
-    # Weights that no small whole numbers relate, the same ones every time.
-    weights = np.random.Generator(np.random.Philox(0)).random(points.shape[1])
-
-    def of_block(block: slice) -> Doubles:
-        with np.errstate(over="ignore", invalid="ignore"):
-            marks: Doubles = np.einsum("nd,d->n", points[block].astype(np.float64), weights)
-        return marks
-
-    blocks = map_blocks(of_block, len(points))
-    return np.concatenate(blocks) if blocks else np.empty(0)
-
-
-def _kept(ids: Ids, bounds: Bounds, marks: Doubles, centres: Ids, centre_marks: Doubles) -> Kept:
+def _kept(ids: Ids, bounds: Bounds, marks: Words, centres: Ids, centre_marks: Words) -> Kept:
     """Bounds of candidates by the centres, which are kept beside them with their numbers."""
     num, num_centres = len(ids), len(centres)
     all_ids = np.concatenate([ids, centres])
@@ -97,7 +82,7 @@ def _kept(ids: Ids, bounds: Bounds, marks: Doubles, centres: Ids, centre_marks: 
 
 
 def _fitting(
-    candidates: Candidates, marks: Doubles, labelled_marks: Doubles
+    candidates: Candidates, marks: Words, labelled_marks: Words
 ) -> tuple[Rows, Bounds] | None:
     """An order of the labelled samples and the candidates' bounds by it, if those kept fit.
 
@@ -107,7 +92,8 @@ def _fitting(
     kept, labelled_ids = candidates.kept, candidates.labelled_ids
     if kept is None or labelled_ids is None or not _is_whole(kept):
         return None
-    squares, kept_marks = (np.asarray(kept.arrays[k], np.float64) for k in ("squares", "mark"))
+    squares = np.asarray(kept.arrays["squares"], np.float64)
+    kept_marks = np.asarray(kept.arrays["mark"], np.uint64)
     num_met = np.asarray(kept.arrays["num_met"], np.int32)
     numbers = np.asarray(kept.arrays["centre"], np.int64)
     at = _places(kept.ids, candidates.ids)
@@ -134,7 +120,7 @@ def _is_whole(kept: Kept) -> bool:
     return shapes == {
         "squares": (of_all, "f"),
         "num_met": (of_all, "i"),
-        "mark": (of_all, "f"),
+        "mark": (of_all, "u"),
         "centre": (of_all, "i"),
     }
 

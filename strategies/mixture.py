@@ -77,6 +77,11 @@ class Mixture(QueryStrategy):
         return self.model_copy(update={"bases": inside})
 
     @override
+    def refusal(self, batch_size: int) -> str | None:
+        refusals = (base.refusal(batch_size) for base in self.bases)
+        return next((reason for reason in refusals if reason is not None), None)
+
+    @override
     def named(self, class_names: Sequence[str]) -> QueryStrategy:
         inside = tuple(base.named(class_names) for base in self.bases)
         return self.model_copy(update={"bases": inside})

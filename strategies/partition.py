@@ -35,6 +35,11 @@ class Partition(Wrapper):
     """How many parts the pool is split into."""
 
     @override
+    def refusal(self, batch_size: int) -> str | None:
+        # What a part has to give is known when the pool is; it is at least its share.
+        return self.base.refusal(batch_size // self.parts)
+
+    @override
     def choose(self, candidates: Candidates, batch_size: int, rng: np.random.Generator) -> Picks:
         if self.parts == 1:
             return self.base.choose(candidates, batch_size, rng)

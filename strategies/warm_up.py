@@ -70,6 +70,10 @@ class WarmUp(QueryStrategy):
         return self.model_copy(update=inside)
 
     @override
+    def refusal(self, batch_size: int) -> str | None:
+        return self.first.refusal(batch_size)
+
+    @override
     def group_size(self, batch_size: int) -> int:
         return self.first.group_size(batch_size)
 

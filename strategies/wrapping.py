@@ -62,6 +62,10 @@ class Wrapper(QueryStrategy):
         return self if inside is self.base else self.model_copy(update={"base": inside})
 
     @override
+    def refusal(self, batch_size: int) -> str | None:
+        return self.base.refusal(batch_size)
+
+    @override
     def group_size(self, batch_size: int) -> int:
         return self.base.group_size(batch_size)
 

@@ -16,7 +16,7 @@ import numpy as np
 from strategies.base import Doubles, Rows
 from strategies.kernels.blocks import map_blocks, one_blas_thread
 from strategies.kernels.exact import ExactPool, Points
-from strategies.kernels.factored import SUM_ROWS, FactoredPool, FactoredRows
+from strategies.kernels.factored import SUM_ROWS, FactoredPool, FactoredRows, residuals_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +54,7 @@ class Targets:
                 reach = part.products(pick.embeddings)[:, 0] + 1
                 residual = pick.residuals.values[0] * (step * pick.residuals.scales[0])
                 self.logits[:, rows] -= residual[:, None] * reach
-            residuals = _softmax(self.logits[:, rows])
-            residuals[self.labels[rows], np.arange(len(part))] -= 1
+            residuals = residuals_of(_log_softmax(self.logits[:, rows]).T, self.labels[rows]).T
             bias = residuals.sum(axis=1)[:, None]
             residuals *= part.scales
             return np.concatenate([residuals @ part.values, bias], axis=1)
@@ -177,8 +176,12 @@ class Crowding:
         self._crowd = near if self._crowd is None else self._crowd + near
 
 
-def _softmax(logits: Doubles) -> Doubles:
+def _log_softmax(logits: Doubles) -> Doubles:
     """Of each column; -inf is a class ruled out."""
-    probs: Doubles = np.exp(logits - logits.max(axis=0))
-    probs /= probs.sum(axis=0)
-    return probs
+    largest, columns = logits.argmax(axis=0), np.arange(logits.shape[1])
+    shifted: Doubles = logits - logits[largest, columns]
+    # What the others add to the largest, whose share is 1: so that nothing is lost beside it.
+    shares = np.exp(shifted)
+    shares[largest, columns] = 0
+    shifted -= np.log1p(shares.sum(axis=0))
+    return shifted

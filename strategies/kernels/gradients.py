@@ -14,6 +14,7 @@ import numpy as np
 from strategies.base import Doubles, Floats, Rows
 from strategies.kernels.blocks import map_blocks
 from strategies.kernels.distances import Points
+from strategies.kernels.factored import pseudo_labels, residuals_of
 
 # Below this share of the squared norm float32 leaves a distance too few digits, and float64 takes
 # over; below the second share float64 does too, and the difference is taken factor by factor.
@@ -76,7 +77,8 @@ class Gradients:
         """Gradients of the cross-entropy to the likeliest class (the first of equals)."""
 
         def of_block(block: slice) -> tuple[Floats, Doubles, Doubles]:
-            exact = _residuals(np.asarray(log_probs[block], np.float64))
+            some = log_probs[block]
+            exact = residuals_of(some, pseudo_labels(some))
             rows = np.asarray(embeddings[block], np.float64)
             return exact.astype(np.float32), _squares(exact), _squares(rows)
 
@@ -124,14 +126,6 @@ class Gradients:
             np.minimum(known, squares, out=known)
 
         map_blocks(of_block, len(weights), threads=self.threads)
-
-
-def _residuals(log_probs: Doubles) -> Doubles:
-    residuals: Doubles = np.exp(log_probs)
-    rows = np.arange(len(log_probs))
-    likeliest = log_probs.argmax(axis=1)
-    residuals[rows, likeliest] = np.expm1(log_probs[rows, likeliest])
-    return residuals
 
 
 def _squares(rows: Doubles) -> Doubles:

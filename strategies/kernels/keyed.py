@@ -38,6 +38,30 @@ def item_noise(ids: Ids, key: int) -> Words:
     return np.concatenate(blocks) if blocks else np.empty(0, np.uint64)
 
 
+def row_marks(points: npt.NDArray[np.floating]) -> Words:
+    """A hash of the numbers of each row, (N,): whatever their precision, and wherever it stands.
+
+    For telling whether rows are those of before; without secrets.
+    """
+    factors = np.random.Generator(np.random.PCG64(1)).integers(
+        2**63, 2**64, points.shape[1], np.uint64
+    )
+
+    def of_block(rows: slice) -> Words:
+        # Adding zero turns -0.0 to 0.0, which is the same number.
+        words = (points[rows].astype(np.float64) + 0.0).view(np.uint64)
+        words = words ^ (words >> np.uint64(32))
+        return _mixed((words * (factors | np.uint64(1))).sum(axis=1, dtype=np.uint64))
+
+    blocks = map_blocks(of_block, len(points))
+    return np.concatenate(blocks) if blocks else np.empty(0, np.uint64)
+
+
+def word_of(text: str) -> np.uint64:
+    """A 64-bit word for a text."""
+    return np.uint64(item_noise(np.array([text]), 0)[0])
+
+
 def _of_integers(ids: npt.NDArray[np.int64], key: np.uint64) -> Words:
     return _mixed(_mixed(ids.view(np.uint64) + _GOLDEN) ^ key)
 

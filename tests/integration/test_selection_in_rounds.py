@@ -201,6 +201,23 @@ def test_a_learner_without_dropout_is_refused_where_draws_are_needed(root: Path)
     assert not (root / "no-draws").exists()
 
 
+@pytest.mark.parametrize(
+    ("strategy", "words"),
+    [
+        ({"name": "batchbald", "max_batch": 5}, "asked for 12 samples, and max_batch is 5"),
+        ({"name": "warm_up", "then": {"name": "batchbald", "max_batch": 5}}, "max_batch is 5"),
+        ({"name": "subsample", "base": {"name": "batchbald", "max_batch": 5}}, "max_batch is 5"),
+        ({"name": "class_balanced", "target": [1, 2]}, "2 shares for 10 classes"),
+    ],
+)
+def test_what_no_round_could_select_is_refused_before_anything_is_created(
+    root: Path, strategy: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        acquired(root, "hopeless", strategy=strategy)
+    assert not (root / "hopeless").exists()
+
+
 def test_an_encoder_that_is_trained_from_scratch_cannot_be_read(root: Path) -> None:
     trainer = {"name": "fer_classifier", "encoder": {"name": "resnet10_narrow", "width": 4}}
     seed_set = {"name": "kmeans", "embedding": "encoder"}

@@ -275,3 +275,15 @@ def test_any_batch_is_distinct_and_merges_rise(num: int, seed: int, data: st.Dat
     assert merges.squares.tolist() == sorted(merges.squares.tolist())
     heights = np.sort(linkage(points, "single")[:, 2]) if num > 1 else np.empty(0)
     assert (merges.squares >= heights**2 - 1e-9).all()
+
+
+def test_what_another_configuration_kept_is_not_taken_over() -> None:
+    rng = np.random.default_rng(0)
+    pool = of_points(rng.standard_normal((90, 5)), log_softmax(rng.standard_normal((90, 4))))
+    coarse = ClusterMargin(max_clusters=2, mean_size=1)
+    fine = ClusterMargin(max_clusters=30, mean_size=1)
+    kept = select(pool, 5, coarse).keep
+    again = select(replace(pool, kept=kept), 20, fine)
+    assert again.ids.tolist() == select(pool, 20, fine).ids.tolist()
+    assert again.notes["clustered_anew"]
+    assert not select(replace(pool, kept=kept), 20, coarse).notes["clustered_anew"]

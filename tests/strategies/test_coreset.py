@@ -193,7 +193,7 @@ DAMAGES = {
     "negative squares": with_array("squares", lambda array: -1 - array),
     "more met than there are": with_array("num_met", lambda array: array + 1000),
     "no centre": with_array("centre", lambda array: np.full_like(array, -1)),
-    "other embeddings": with_array("mark", lambda array: array + 1e-9),
+    "other embeddings": with_array("mark", lambda array: array + np.uint64(1)),
 }
 
 

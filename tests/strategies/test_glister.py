@@ -227,3 +227,28 @@ def test_only_the_random_form_draws(strategy: GLISTER) -> None:
 def test_settings_that_cannot_be_meant_are_refused(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         GLISTER.model_validate(wrong)
+
+
+def test_validation_samples_that_are_all_but_certain_pull_on_their_own_class_too() -> None:
+    doubts = np.array([1e-18, 3e-18, 2e-18])
+    pool = Candidates(
+        ids=np.arange(2),
+        log_probs=np.log(np.array([[0.6, 0.4], [0.4, 0.6]])).astype(np.float32),
+        embeddings=np.array([[1, 0], [0, 1]], np.float32),
+        labelled_embeddings=np.empty((0, 2), np.float32),
+        labelled_labels=np.empty(0, np.int64),
+        head=Head(weight=np.zeros((2, 2), np.float32), bias=np.zeros(2, np.float32)),
+        validation=Validation(
+            log_probs=np.stack([np.log1p(-doubts), np.log(doubts)], axis=1).astype(np.float32),
+            embeddings=np.array([[1, 0], [1, 0], [0, 1]], np.float32),
+            labels=np.zeros(3, np.int64),
+        ),
+    )
+    batch = select(GLISTER(step=0.0), pool, 2)
+    # Residuals are (-q, q) for validation samples, (-.4, .4) and (.4, -.4) for candidates.
+    mean = np.array([[-1, 1]]).T * np.array([4e-18, 2e-18, 6e-18]) / 3
+    own = np.array([[-0.4, 0.4], [0.4, -0.4]])
+    seen = np.array([[1, 0, 1], [0, 1, 1]])
+    gains = np.einsum("nc,cd,nd->n", own, mean, seen)
+    assert batch.ids.tolist() == np.argsort(-gains).tolist()
+    np.testing.assert_allclose(batch.scores, np.sort(gains)[::-1], rtol=1e-5)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strategies.base import Ids
-from strategies.kernels.keyed import item_noise
+from strategies.kernels.keyed import item_noise, row_marks, word_of
 
 NAMES = st.lists(st.text(st.characters(exclude_characters="\0"), max_size=8), min_size=1)
 KEYS = st.integers(0, 2**64 - 1)
@@ -49,3 +49,22 @@ def test_keys_give_unrelated_words() -> None:
     ids = np.arange(20_000)
     first, second = (item_noise(ids, key) / 2.0**64 for key in (1, 2))
     assert abs(np.corrcoef(first, second)[0, 1]) < 4.5 / np.sqrt(len(ids))
+
+
+def test_a_mark_tells_rows_by_their_numbers_alone() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.integers(-3, 4, (500, 5)).astype(np.float32)
+    marks = row_marks(rows)
+    distinct = len(np.unique(rows, axis=0))
+    assert len(np.unique(marks)) == distinct
+    assert row_marks(rows.astype(np.float16)).tolist() == marks.tolist()
+    assert row_marks(rows[::-1]).tolist() == marks[::-1].tolist()
+    assert row_marks(np.array([[0.0, 1.0]])).tolist() == row_marks(np.array([[-0.0, 1.0]])).tolist()
+
+
+def test_a_mark_sees_small_numbers_beside_a_huge_one() -> None:
+    assert row_marks(np.array([[1e20, 1.0]])) != row_marks(np.array([[1e20, 2.0]]))
+
+
+def test_a_text_has_a_word_of_its_own() -> None:
+    assert word_of("a") == word_of("a") != word_of("b")
