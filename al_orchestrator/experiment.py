@@ -83,12 +83,12 @@ class Experiment:
             is_new = not run.folder.exists()
             if not is_new:
                 _take_folder(stack, run, config)
-            data, splits = _checked_data(config, workspace)
+            data, splits = checked_data(config, workspace)
             if is_new:  # or was; another process may be as fast, and then has the lock
                 _take_folder(stack, run, config)
             pool = _found(stack, run, config, data)
             mirror = mirror_of(pool, run, config, workspace, data)
-            executor = _LazyExecutor(config)
+            executor = LazyExecutor(config)
             stack.callback(executor.close)
             rooms = Rooms(
                 config=config,
@@ -217,7 +217,7 @@ def _take_folder(stack: ExitStack, run: RunDir, config: ExperimentConfig) -> Non
         )
 
 
-def _checked_data(config: ExperimentConfig, workspace: Workspace) -> tuple[PackedDataset, Splits]:
+def checked_data(config: ExperimentConfig, workspace: Workspace) -> tuple[PackedDataset, Splits]:
     """Data and splits of an experiment; one that cannot be run leaves no workspace behind."""
     try:
         if not workspace.root.exists():
@@ -251,6 +251,11 @@ def _checked(config: ExperimentConfig, data: PackedDataset) -> Splits:
         strategy = config.strategy.named(classes)
     except StrategyError as error:
         raise ConfigError(f"strategy {config.strategy.name}: {error}") from error
+    encoder = config.trainer.pretraining()
+    if encoder is not None and encoder.pretrain is not None:
+        reason = encoder.pretrain.refusal(encoder, shape)
+        if reason is not None:
+            raise ConfigError(f"pretrain {encoder.pretrain.name}: {reason}")
     for each, size in _selections(config, strategy, len(splits.pool)):
         reason = each.refusal(size)
         if reason is not None:
@@ -306,7 +311,7 @@ def mirror_of(
     )
 
 
-class _LazyExecutor:
+class LazyExecutor:
     """An executor that starts at the first call: a run that only waits for labels needs none."""
 
     def __init__(self, config: ExperimentConfig) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["run", "metrics", "artifacts", "status"]
+Kind = Literal["run", "encoder", "metrics", "artifacts", "status"]
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,9 @@ class Message:
 
     * ``run``: ``{"params": {str: str}, "tags": {str: str}, "datasets": [{"name", "digest",
       "context", "rows"}]}``
+    * ``encoder``: ``{"key": str, "name": str, "created_ms": int, "params": {str: str}, "tags":
+      {str: str}, "history": [{"epoch": number, str: number}]}``; the pretraining the run starts
+      from, with a run of its own in the mirror that all runs with this encoder are linked to
     * ``metrics``: ``{"step": int, "metrics": {str: float}}``; the step is the number of labels
       trained on
     * ``artifacts``: ``{"folder": str, "to": str, "round": int}``; every file below `folder`

@@ -27,11 +27,14 @@ from trainers.encoders import Encoder
 from trainers.ensemble import Ensemble
 from trainers.fer_classifier import FERClassifier
 from trainers.linear_probe import LinearProbe
+from trainers.pretrainers import AnyPretrainer
+from trainers.pretraining import Pretrainer, PretrainReport, PretrainTask
 
 AnyTrainer = Annotated[FERClassifier | LinearProbe | Ensemble, Field(discriminator="name")]
 """Every trainer YAML may name."""
 
 __all__ = [
+    "AnyPretrainer",
     "AnyTrainer",
     "Attack",
     "Encoder",
@@ -43,6 +46,9 @@ __all__ = [
     "Output",
     "PredictTask",
     "Predictions",
+    "PretrainReport",
+    "PretrainTask",
+    "Pretrainer",
     "TrainReport",
     "TrainTask",
     "Trainer",

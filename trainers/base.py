@@ -33,11 +33,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from trainers.encoders import Encoder
 
 Rows = npt.NDArray[np.int64]
 
@@ -213,6 +216,18 @@ class Trainer(BaseModel, ABC):
     def refusal(self, outputs: frozenset[Output]) -> str | None:  # noqa: ARG002 - for who lacks some
         """Why `predict` cannot give these outputs, and the way out; None if it can."""
         return None
+
+    def pretraining(self) -> Encoder | None:
+        """The encoder that has to be pretrained before the first round, if there is one."""
+        return None
+
+    def pretrained(self, weights: Path) -> Self:  # noqa: ARG002 - for those with an encoder
+        """This trainer once the pretraining of its encoder has left this file."""
+        return self
+
+    def starts_from(self, encoder_digest: str) -> str:
+        """`TrainReport.encoder_digest` of a fit that starts from an encoder of this digest."""
+        return encoder_digest
 
     def can_resume(self, folder: Path) -> bool:  # noqa: ARG002 - for those that leave checkpoints
         """Whether an earlier attempt's folder holds something that `fit` would go on from."""

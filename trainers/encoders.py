@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from trainers.pretrainers import AnyPretrainer
+
 EncoderName = Literal["resnet18_cifar", "resnet10_narrow", "resnet18", "resnet50"]
 
 DEFAULT_WIDTHS = {"resnet18_cifar": 64, "resnet10_narrow": 16}
@@ -33,6 +35,9 @@ class Encoder(BaseModel):
     """Channels of the first stage of a 3x3-stem network; its published width if not given."""
     weights: Path | None = None
     """Checkpoint to start from: ours, a contrastive `last.pth`, or a plain state dict."""
+    pretrain: AnyPretrainer | None = None
+    """How to learn the weights from the pool's images before the first round; done once for the
+    same images, method and seed, and kept in the workspace."""
     prefix: str | None = None
     """What the encoder's names begin with in the file; found among known ones if not given."""
     allow_missing: tuple[str, ...] = ()
@@ -50,16 +55,42 @@ class Encoder(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _weights_have_one_source(self) -> Encoder:
+        if self.pretrain is not None and self.weights is not None:
+            raise ValueError(
+                "pretrain starts from fresh weights and would never read weights "
+                f"({self.weights}); leave one of them out"
+            )
+        return self
+
+    @property
+    def has_source(self) -> bool:
+        """Whether its weights come from somewhere: a file, or a pretraining still to be done."""
+        return self.weights is not None or self.pretrain is not None
+
+    @property
+    def channels(self) -> int:
+        """D, the channels of its last map and the width of its embedding."""
+        if self.name in DEFAULT_WIDTHS:
+            return 8 * (self.width or DEFAULT_WIDTHS[self.name])
+        return 2048 if self.name == "resnet50" else 512
+
+    def pretrained(self, weights: Path) -> Encoder:
+        """The same encoder once its pretraining has left this file."""
+        return self.model_copy(update={"weights": weights, "pretrain": None})
+
 
 def with_default_policy(fields: object) -> object:
-    """Fills in the weight policy of a trainer's raw fields: what the encoder's file suggests.
+    """Fills in the weight policy of a trainer's raw fields: what the encoder's source suggests.
 
     A pydantic validator of mode "before"; what is not a mapping is left to pydantic to refuse.
     """
     if not isinstance(fields, dict) or "weights" in fields:
         return fields
     encoder = fields.get("encoder")
-    file = (
-        encoder.get("weights") if isinstance(encoder, dict) else getattr(encoder, "weights", None)
-    )
-    return {**fields, "weights": "from_pretrained" if file else "from_scratch"}
+    if isinstance(encoder, dict):
+        has_source = bool(encoder.get("weights") or encoder.get("pretrain"))
+    else:
+        has_source = isinstance(encoder, Encoder) and encoder.has_source
+    return {**fields, "weights": "from_pretrained" if has_source else "from_scratch"}

@@ -18,9 +18,9 @@ from trainers.base import (
     WeightPolicy,
     refuse_outputs,
 )
-from trainers.encoders import with_default_policy
+from trainers.encoders import Encoder, with_default_policy
 from trainers.fer_classifier import FERClassifier
-from trainers.files import FINISHED_MEMBER, member_folder
+from trainers.files import FINISHED_MEMBER, digest_of_members, member_folder
 from trainers.linear_probe import LinearProbe
 
 Member = Annotated[FERClassifier | LinearProbe, Field(discriminator="name")]
@@ -70,6 +70,18 @@ class Ensemble(Trainer):
                 "equal; set bootstrap: true, or take fer_classifier for a member"
             )
         return self
+
+    @override
+    def pretraining(self) -> Encoder | None:
+        return self.member.pretraining()
+
+    @override
+    def pretrained(self, weights: Path) -> Ensemble:
+        return self.model_copy(update={"member": self.member.pretrained(weights)})
+
+    @override
+    def starts_from(self, encoder_digest: str) -> str:
+        return digest_of_members([encoder_digest] * self.members)
 
     def can_resume(self, folder: Path) -> bool:
         # Member 0 is the first to be fitted, and the last to be copied from an earlier attempt.

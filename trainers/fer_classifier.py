@@ -49,14 +49,26 @@ class FERClassifier(Recipe, Trainer):
 
     @model_validator(mode="after")
     def _policy_and_encoder_agree(self) -> FERClassifier:
-        if self.weights == "from_pretrained" and self.encoder.weights is None:
-            raise ValueError("from_pretrained needs a file; set encoder.weights or another policy")
-        if self.weights == "from_scratch" and self.encoder.weights is not None:
+        if self.weights == "from_pretrained" and not self.encoder.has_source:
             raise ValueError(
-                f"from_scratch would never read encoder.weights ({self.encoder.weights}); "
-                "take the file out, or set weights to from_pretrained or warm_start"
+                "from_pretrained needs a file; set encoder.weights, encoder.pretrain, or another "
+                "policy"
+            )
+        if self.weights == "from_scratch" and self.encoder.has_source:
+            named = "encoder.pretrain" if self.encoder.pretrain else "encoder.weights"
+            raise ValueError(
+                f"from_scratch would never read {named} ; "
+                "take it out, or set weights to from_pretrained or warm_start"
             )
         return self
+
+    @override
+    def pretraining(self) -> Encoder | None:
+        return self.encoder if self.encoder.pretrain else None
+
+    @override
+    def pretrained(self, weights: Path) -> FERClassifier:
+        return self.model_copy(update={"encoder": self.encoder.pretrained(weights)})
 
     def can_resume(self, folder: Path) -> bool:
         return (folder / EPOCH_CHECKPOINT).exists()
@@ -79,10 +91,11 @@ class FERClassifier(Recipe, Trainer):
                 "posterior draws need a network with dropout, and this one has dropout 0; "
                 "set trainer.dropout, or take a strategy that does not ask for mc_log_probs"
             )
-        if "encoder_embeddings" in outputs and self.encoder.weights is None:
+        if "encoder_embeddings" in outputs and not self.encoder.has_source:
             return (
                 "encoder_embeddings are those of trainer.encoder before any label, and it has no "
-                "file of weights; give encoder.weights, or set the strategy's embedding to learner"
+                "file of weights; give encoder.weights or encoder.pretrain, or set the strategy's "
+                "embedding to learner"
             )
         return None
 

@@ -5,9 +5,10 @@ A twin of the orchestrator's, in a few lines: a worker needs nothing else of tha
 
 from __future__ import annotations
 
+import hashlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,3 +50,8 @@ def sync(path: Path) -> None:
 def member_folder(folder: Path, number: int) -> Path:
     """Where a fit of an ensemble has its member of this number, from 0."""
     return folder / f"member-{number}"
+
+
+def digest_of_members(digests: Iterable[str]) -> str:
+    """sha256 over the members' digests, in their order."""
+    return hashlib.sha256("\0".join(digests).encode()).hexdigest()

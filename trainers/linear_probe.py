@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -56,12 +57,22 @@ class LinearProbe(Trainer):
                 "a linear probe has one optimum wherever it starts; "
                 "leave `weights` out, or take fer_classifier to warm-start"
             )
-        if (self.weights == "from_pretrained") != (self.encoder.weights is not None):
+        if (self.weights == "from_pretrained") != self.encoder.has_source:
             raise ValueError(
                 f"weights: {self.weights} does not go with encoder.weights: "
-                f"{self.encoder.weights}; from_pretrained has a file, from_scratch has none"
+                f"{self.encoder.weights} and encoder.pretrain: "
+                f"{self.encoder.pretrain and self.encoder.pretrain.name}; from_pretrained has one "
+                "of them, from_scratch has none"
             )
         return self
+
+    @override
+    def pretraining(self) -> Encoder | None:
+        return self.encoder if self.encoder.pretrain else None
+
+    @override
+    def pretrained(self, weights: Path) -> LinearProbe:
+        return self.model_copy(update={"encoder": self.encoder.pretrained(weights)})
 
     def fit(self, task: TrainTask) -> TrainReport:
         from trainers.deep.probe import fit_probe

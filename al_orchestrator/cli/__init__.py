@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import typer
 
-from al_orchestrator.cli import catalogue, labels, runs
+from al_orchestrator.cli import catalogue, encoders, labels, runs
 from al_orchestrator.cli.signals import StoppedByScheduler
 from al_orchestrator.errors import AloError
 
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 runs.add_to(app)
 labels.add_to(app)
+encoders.add_to(app)
 catalogue.add_to(app)
 
 

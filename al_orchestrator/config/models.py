@@ -71,6 +71,13 @@ class ExperimentConfig(BaseModel):
                 )
             return self
         of_encoder = chosen.computation.embeddings == "encoder"
+        encoder = self.trainer.pretraining()
+        if of_encoder and encoder and encoder.pretrain and encoder.pretrain.reads_labels:
+            raise ValueError(
+                f"seed_set: {chosen.name} looks at embeddings of an encoder that "
+                f"{encoder.pretrain.name} learns from the seed set's labels; use random, or "
+                "another pretrain"
+            )
         beyond = chosen.needs - _KNOWN_BEFORE - ({"embeddings"} if of_encoder else frozenset())
         if beyond:
             reads = ", ".join(sorted(beyond))

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from al_orchestrator.controller.learner import Learner
+from al_orchestrator.controller.pretraining import Pretraining
 from al_orchestrator.controller.rooms import Rooms
 from al_orchestrator.controller.scoring import Scorer
 from al_orchestrator.controller.selecting import Leavings
@@ -56,8 +57,9 @@ class Controller:
         self._pool = rooms.pool
         self._strategy = rooms.config.strategy.named(rooms.data.manifest.classes)
         workers = Workers(rooms)
-        self._learner = Learner(rooms, workers)
-        self._scorer = Scorer(rooms, workers)
+        pretraining = Pretraining(rooms, workers)
+        self._learner = Learner(rooms, workers, pretraining)
+        self._scorer = Scorer(rooms, workers, pretraining)
         self._leavings = Leavings(rooms)
 
     def advance(self) -> Step:

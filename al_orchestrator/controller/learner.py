@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from al_orchestrator.controller.pretraining import Pretraining
 from al_orchestrator.controller.rooms import Rooms
 from al_orchestrator.controller.workers import Workers
 from al_orchestrator.errors import InvariantBroken, LedgerError
@@ -21,13 +22,14 @@ from trainers.base import Examples, TrainReport, TrainTask
 class Learner:
     """The trainer of a run, asked through workers."""
 
-    def __init__(self, rooms: Rooms, workers: Workers) -> None:
+    def __init__(self, rooms: Rooms, workers: Workers, pretraining: Pretraining) -> None:
         self._rooms = rooms
         self._workers = workers
+        self._pretraining = pretraining
 
     def train(self, current: Round) -> dict[str, Any]:
         """Fits on what `current` has labelled; returns what goes on record, as plain JSON."""
-        fit = self._rooms.config.trainer.fit
+        fit = self._pretraining.trainer().fit
         report = self._workers.run(current.number, "train", fit, self._train_task(current))
         result = self._train_result(report)
         self._check_start(current, result)
@@ -76,6 +78,13 @@ class Learner:
 
     def _check_start(self, current: Round, result: Mapping[str, Any]) -> None:
         """The weights a round started from are what the policy says."""
+        stored = self._pretraining.expected_digest()
+        is_fresh = self._rooms.config.trainer.weights == "from_pretrained" or current.number == 0
+        if stored is not None and is_fresh and result["encoder_digest"] != stored:
+            raise InvariantBroken(
+                f"round {current.number} should start from the pretrained encoder, and its "
+                f"encoder_digest is {result['encoder_digest']}, not {stored}"
+            )
         if current.number == 0:
             return
         policy, mine = self._rooms.config.trainer.weights, "encoder_digest"

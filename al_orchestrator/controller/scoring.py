@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from al_orchestrator.controller.learner import recorded_checkpoint
+from al_orchestrator.controller.pretraining import Pretraining
 from al_orchestrator.controller.rooms import Rooms
 from al_orchestrator.controller.workers import Workers
 from al_orchestrator.files import digest_of_file, is_intact
@@ -58,9 +59,10 @@ class Roster:
 class Scorer:
     """Gives a strategy the signals it declares, and computes no others."""
 
-    def __init__(self, rooms: Rooms, workers: Workers) -> None:
+    def __init__(self, rooms: Rooms, workers: Workers, pretraining: Pretraining) -> None:
         self._rooms = rooms
         self._workers = workers
+        self._pretraining = pretraining
 
     def candidates(self, current: Round, strategy: QueryStrategy) -> Candidates:
         """The pool as it stands now, with exactly the signals the strategy declares."""
@@ -132,7 +134,7 @@ class Scorer:
         predictions: Predictions = self._workers.run(
             number,
             stage,
-            self._rooms.config.trainer.predict,
+            self._pretraining.trainer().predict,
             self._task(number, strategy, roster, trained),
         )
         return predictions

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from al_orchestrator.controller.rooms import Rooms
+from al_orchestrator.encoder_store import StoredEncoder
 from al_orchestrator.pool import Entry
 from al_orchestrator.rounds import Round
 
@@ -42,6 +44,32 @@ def introduction(rooms: Rooms, of_seed_set: Mapping[str, object]) -> dict[str, A
             if len(ids)
         ],
     }
+
+
+def tell_encoder(entry: Entry, stored: StoredEncoder) -> None:
+    """The pretraining a run starts from, with its curve."""
+    recipe = stored.recipe
+    created = datetime.fromisoformat(stored.created)
+    payload = {
+        "key": stored.key,
+        "name": f"{recipe.method['name']}-{recipe.encoder['name']}-{stored.key[:8]}",
+        "created_ms": round(created.timestamp() * 1000),
+        "params": _flatten(
+            {
+                "encoder": recipe.encoder,
+                "pretrain": recipe.method,
+                "seed": recipe.seed,
+                "images": stored.images,
+                "labels": stored.labels,
+            }
+        ),
+        "tags": {"alo.encoder_digest": stored.digest, **stored.notes},
+        "history": [
+            {name: value for name, value in record.items() if name != "total_epochs"}
+            for record in stored.history()
+        ],
+    }
+    entry.tell("encoder", payload)
 
 
 def tell_metrics(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,15 @@ T = TypeVar("T")
 _POLL_S = 0.25
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a stage's attempts lie, if not in its round."""
+
+    folder: Callable[[int], Path]  # of this run's attempt
+    earlier: Callable[[], list[Path]]  # of whoever tried before, the newest last
+    can_resume: Callable[[Path], bool]
+
+
 class Workers:
     """Runs stages on workers, and counts the attempts."""
 
@@ -31,10 +41,12 @@ class Workers:
         stage: StageName,
         function: Callable[[Any], T],
         task_of: Callable[[Path, Path | None], object],
+        place: Place | None = None,
     ) -> T:
         """Runs a stage on a worker; a lost worker is replaced, and its work goes on elsewhere."""
+        place = place or self._in_round(number, stage)
         for left in range(self._rooms.config.retries, -1, -1):
-            folder, earlier = self._start_attempt(number, stage)
+            folder, earlier = self._start_attempt(number, stage, place)
             self._rooms.watcher.began(number, stage)
             try:
                 log = folder / "worker.log"
@@ -52,16 +64,26 @@ class Workers:
                 self._rooms.watcher.ended()
         raise AssertionError("the last attempt returned or raised")
 
-    def _start_attempt(self, number: int, stage: StageName) -> tuple[Path, Path | None]:
-        earlier = self._rooms.pool.attempts(number, stage)
-        attempt = earlier[-1] + 1 if earlier else 1
-        folder = self._rooms.run.attempt(number, stage, attempt)
+    def _in_round(self, number: int, stage: StageName) -> Place:
+        def folder(attempt: int) -> Path:
+            return self._rooms.run.attempt(number, stage, attempt)
+
+        def earlier() -> list[Path]:
+            return [folder(attempt) for attempt in self._rooms.pool.attempts(number, stage)]
+
+        return Place(folder, earlier, self._rooms.config.trainer.can_resume)
+
+    def _start_attempt(
+        self, number: int, stage: StageName, place: Place
+    ) -> tuple[Path, Path | None]:
+        before = place.earlier()
+        attempts = self._rooms.pool.attempts(number, stage)
+        attempt = attempts[-1] + 1 if attempts else 1
+        folder = place.folder(attempt)
         with self._rooms.pool.commit() as entry:
             entry.start_attempt(number, stage, attempt)
         folder.mkdir(parents=True, exist_ok=True)
-        before = [self._rooms.run.attempt(number, stage, n) for n in earlier]
-        can_resume = self._rooms.config.trainer.can_resume
-        return folder, next((f for f in reversed(before) if can_resume(f)), None)
+        return folder, next((f for f in reversed(before) if place.can_resume(f)), None)
 
     def _end_attempt(self, number: int, stage: StageName, error: JobFailed) -> None:
         outcome: Outcome = "lost" if isinstance(error, WorkerLost) else "failed"

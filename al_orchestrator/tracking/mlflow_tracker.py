@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 _KEY_LENGTH = 250
 _PARAM_LENGTH = 6000
 _DIGEST_LENGTH = 36
+_METRICS_A_REQUEST = 1000
 
 
 class MLflowTracker(Tracker):
@@ -56,7 +57,10 @@ class MLflowTracker(Tracker):
             client = MlflowClient(self._place.uri, self._place.uri)
             experiment_id = self._experiment_id(client, self._experiment or run.experiment)
             run_id = _run_id(client, experiment_id, run)
-        self._opened = _OpenRun(client, run_id, run.folder)
+        encoders = f"{self._experiment or run.experiment}-encoders"
+        self._opened = _OpenRun(
+            client, run_id, run.folder, lambda: self._experiment_id(client, encoders)
+        )
         page = f"/#/experiments/{experiment_id}/runs/{run_id}"
         return f"{self._place.uri}{page}" if self._place.is_server else page
 
@@ -138,12 +142,15 @@ class _OpenRun:
     client: MlflowClient
     run_id: str
     folder: Path
+    encoders: Callable[[], str]  # finds or creates the MLflow experiment of the encoders
 
     def show(self, message: Message) -> None:
         payload = message.payload
         match message.kind:
             case "run":
                 self._describe(payloads.RunPayload.model_validate(payload))
+            case "encoder":
+                self._link_encoder(payloads.EncoderPayload.model_validate(payload))
             case "metrics":
                 self._measure(payloads.MetricsPayload.model_validate(payload), message.timestamp_ms)
             case "artifacts":
@@ -167,6 +174,29 @@ class _OpenRun:
         self.client.log_batch(self.run_id, params=params, tags=tags)
         if run.datasets:
             self.client.log_inputs(self.run_id, [_as_input(used) for used in run.datasets])
+
+    def _link_encoder(self, encoder: payloads.EncoderPayload) -> None:
+        """Shows a pretraining as a run of its own, once, and points to it from this run."""
+        identity = RunIdentity(
+            f"encoder-{encoder.key}", encoder.name, "", self.folder, encoder.created_ms
+        )
+        run_id = _run_id(self.client, self.encoders(), identity)
+        if self.client.get_run(run_id).info.status != "FINISHED":
+            params = [Param(_legal(k), v[:_PARAM_LENGTH]) for k, v in encoder.params.items()]
+            tags = [RunTag(_legal(key), value) for key, value in encoder.tags.items()]
+            self.client.log_batch(run_id, params=params, tags=tags)
+            metrics = [
+                Metric(_legal(name), value, encoder.created_ms, int(record["epoch"]))
+                for record in encoder.history
+                for name, value in record.items()
+                if name != "epoch"
+            ]
+            for start in range(0, len(metrics), _METRICS_A_REQUEST):
+                part = metrics[start : start + _METRICS_A_REQUEST]
+                self.client.log_batch(run_id, metrics=part)
+            self.client.set_terminated(run_id, "FINISHED", end_time=encoder.created_ms)
+        self.client.set_tag(self.run_id, "alo.encoder", encoder.key)
+        self.client.set_tag(self.run_id, "alo.encoder_run", run_id)
 
     def _measure(self, measured: payloads.MetricsPayload, timestamp_ms: int) -> None:
         step = measured.step

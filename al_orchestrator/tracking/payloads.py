@@ -29,6 +29,17 @@ class RunPayload(_Payload):
     datasets: tuple[UsedDataset, ...]
 
 
+class EncoderPayload(_Payload):
+    """The pretraining that the run starts from."""
+
+    key: str
+    name: str
+    created_ms: int
+    params: dict[str, str]
+    tags: dict[str, str]
+    history: tuple[dict[str, float], ...]
+
+
 class MetricsPayload(_Payload):
     """Numbers measured with `step` labels."""
 

@@ -6,8 +6,7 @@ its meta data has ``members``, what each member's own checkpoint had.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from trainers.base import TrainingError
 from trainers.deep import checkpoints
+from trainers.files import digest_of_members
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +38,6 @@ class Bundle:
         start = f"{number}."
         ours = {name[len(start) :]: w for name, w in self.weights.items() if name.startswith(start)}
         checkpoints.save(path, {"weights": ours, "meta": self.meta["members"][number]})
-
-
-def digest_of_members(digests: Iterable[str]) -> str:
-    """sha256 over the members' digests, in their order."""
-    return hashlib.sha256("\0".join(digests).encode()).hexdigest()
 
 
 def save_bundle(path: Path, members: Sequence[Path], seeds: Sequence[int], classes: int) -> str:

@@ -12,16 +12,18 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainers.deep.networks import Network, Plan, build_network
+from trainers.deep.networks import Plan, build_network
 from trainers.deep.seeding import generator
 from trainers.files import sync
 from trainers.recipes import Compute
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Mode:
     channels_last: bool
     threads: int  # of the CPU
 
-    def place(self, network: Network, device: str) -> Network:
+    def place(self, network: AnyModule, device: str) -> AnyModule:
         """Moves a network to the device, in this layout."""
         # nn.Module.to has no overload that types device and memory_format together.
         network.to(device)

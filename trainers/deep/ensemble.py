@@ -28,7 +28,7 @@ from trainers.base import (
     TrainReport,
     TrainTask,
 )
-from trainers.deep.bundles import Bundle, digest_of_members, load_bundle, save_bundle
+from trainers.deep.bundles import Bundle, load_bundle, save_bundle
 from trainers.deep.fit import BEST_CHECKPOINT, CHECKPOINT, check_task, under
 from trainers.deep.metrics import Counts, classification_metrics
 from trainers.deep.outputs import (
@@ -43,7 +43,13 @@ from trainers.deep.outputs import (
 from trainers.deep.progress import EPOCHS_LOG, identity_of
 from trainers.deep.seeding import derived_seed, generator
 from trainers.ensemble import Ensemble
-from trainers.files import EPOCH_CHECKPOINT, FINISHED_MEMBER, member_folder, replacing
+from trainers.files import (
+    EPOCH_CHECKPOINT,
+    FINISHED_MEMBER,
+    digest_of_members,
+    member_folder,
+    replacing,
+)
 
 _PREVIOUS = "previous.pt"
 _CARRIED = (CHECKPOINT, BEST_CHECKPOINT, EPOCHS_LOG, EPOCH_CHECKPOINT, FINISHED_MEMBER)

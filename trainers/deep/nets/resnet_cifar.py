@@ -51,11 +51,16 @@ class CifarResNet(nn.Module):
         self.layer3 = _stage(2 * width, 4 * width, blocks[2], stride=2)
         self.layer4 = _stage(4 * width, 8 * width, blocks[3], stride=2)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def maps(self, images: Tensor) -> Tensor:
+        """(B, Ch, H, W) -> (B, 8w, H/8, W/8), the last map before it is pooled."""
         x: Tensor = F.relu(self.bn1(self.conv1(images)), inplace=True)
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        last: Tensor = self.layer4(x)
+        return last
+
+    def forward(self, images: Tensor) -> Tensor:
         # In float32 even where the convolutions are not: scores compare small differences.
-        return x.mean((2, 3), dtype=torch.float32)
+        return self.maps(images).mean((2, 3), dtype=torch.float32)
 
 
 def _stage(in_channels: int, channels: int, count: int, *, stride: int) -> nn.Sequential:

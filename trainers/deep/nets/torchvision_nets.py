@@ -27,7 +27,12 @@ class TorchvisionResNet(nn.Module):
         self.layer1, self.layer2 = net.layer1, net.layer2
         self.layer3, self.layer4 = net.layer3, net.layer4
 
-    def forward(self, images: Tensor) -> Tensor:
+    def maps(self, images: Tensor) -> Tensor:
+        """(B, Ch, H, W) -> (B, D, H/32, W/32), the last map before it is pooled."""
         x: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return x.mean((2, 3), dtype=torch.float32)
+        x = self.layer3(self.layer2(self.layer1(x)))
+        last: Tensor = self.layer4(x)
+        return last
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.maps(images).mean((2, 3), dtype=torch.float32)

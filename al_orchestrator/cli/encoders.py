@@ -1,0 +1,118 @@
+"""`alo pretrain` and `alo encoders`: encoders learned without labels, and what is known of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from al_orchestrator.cli.options import DEFAULT_ROOT, Json, Quiet, Root, Set, print_json
+
+if TYPE_CHECKING:
+    from al_orchestrator.encoder_store import StoredEncoder
+
+encoders = typer.Typer(help="The pretrained encoders of a workspace.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(pretrain)
+    app.add_typer(encoders, name="encoders")
+
+
+def pretrain(
+    config: Annotated[Path, typer.Argument(help="An experiment's YAML.", show_default=False)],
+    set_: Set = None,
+    root: Root = DEFAULT_ROOT,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Pretrain an experiment's encoder ahead of its run, or go on with it where it stopped.
+
+    Example: alo pretrain experiments/tiny/pretrain_simclr.yaml
+    """
+    from al_orchestrator import logs
+    from al_orchestrator.cli.signals import obeying_schedulers
+    from al_orchestrator.config import load_config
+    from al_orchestrator.pretraining import pretrain as make
+
+    console = logs.configure(quiet=quiet)
+    with obeying_schedulers():
+        stored, is_new = make(load_config(config, set_ or ()), root, watcher=logs.Bar(console))
+    if as_json:
+        print_json({**stored.to_json(), "is_new": is_new})
+    elif not quiet:
+        if not is_new:
+            typer.echo("it is there already:")
+        _show(stored)
+
+
+@encoders.command("list")
+def list_encoders(root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
+    """List the encoders of a workspace, the newest first.
+
+    Example: alo encoders list
+    """
+    from al_orchestrator.encoder_store import EncoderStore
+    from al_orchestrator.run_dir import Workspace
+
+    entries = EncoderStore(Workspace(root.resolve()).encoders).entries()
+    if as_json:
+        print_json([stored.to_json() for stored in entries])
+        return
+    for stored in entries:
+        recipe = stored.recipe
+        typer.echo(
+            f"{stored.key[:12]}  {recipe.method['name']:8} {_architecture(stored):18} "
+            f"seed {recipe.seed}  {stored.epochs} epochs on {stored.images:,} images  "
+            f"{stored.created[:16]}"
+        )
+
+
+@encoders.command("show")
+def show_encoder(
+    key: Annotated[str, typer.Argument(help="The beginning of its key.", show_default=False)],
+    root: Root = DEFAULT_ROOT,
+    as_json: Json = False,
+) -> None:
+    """Show an encoder: its recipe, its digest, and how its training went.
+
+    Example: alo encoders show 3f2a
+    """
+    from al_orchestrator.encoder_store import EncoderStore
+    from al_orchestrator.run_dir import Workspace
+
+    stored = EncoderStore(Workspace(root.resolve()).encoders).named(key)
+    if as_json:
+        print_json({**stored.to_json(), "history": stored.history()})
+        return
+    _show(stored)
+
+
+def _architecture(stored: StoredEncoder) -> str:
+    width = stored.recipe.encoder["width"]
+    return f"{stored.recipe.encoder['name']}{'' if width is None else f'/{width}'}"
+
+
+def _show(stored: StoredEncoder) -> None:
+    from al_orchestrator.reports.terminal import chart
+
+    recipe = stored.recipe
+    typer.echo(f"encoder {stored.key}")
+    told = {
+        "network": _architecture(stored),
+        "method": recipe.method["name"],
+        "seed": recipe.seed,
+        "images": f"{stored.images:,} of the pool, {stored.labels} labels",
+        "training": f"{stored.epochs} epochs, {stored.steps:,} steps, {stored.seconds:.1f} s",
+        "weights": f"{stored.digest[:16]} in {stored.path}",
+        "computed": ", ".join(f"{name} {value}" for name, value in stored.notes.items()),
+    }
+    told |= {name: f"{value:.4g}" for name, value in stored.metrics.items()}
+    width = max(map(len, told))
+    for name, value in told.items():
+        typer.echo(f"  {name:{width}}  {value}")
+    history = stored.history()
+    if len(history) > 1:
+        epochs = [int(record["epoch"]) for record in history]
+        typer.echo(chart(epochs, [record["loss"] for record in history], title="loss"))

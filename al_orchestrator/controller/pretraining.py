@@ -1,0 +1,174 @@
+"""The encoder a run starts from: found in the workspace, or pretrained there first.
+
+It is made once, before whatever first needs it: the seed set, if that looks at the encoder's
+embeddings, else the training of round 0. A method that reads labels is handed those of the seed
+set, and none else.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from al_orchestrator.controller.rooms import Rooms
+from al_orchestrator.controller.telling import tell_encoder
+from al_orchestrator.controller.workers import Place, Workers
+from al_orchestrator.datasets.base import PackedDataset
+from al_orchestrator.encoder_store import EncoderStore, Recipe, StoredEncoder, recipe_of
+from al_orchestrator.errors import InvariantBroken, LedgerError
+from al_orchestrator.splits import Ids
+from trainers import AnyTrainer, Encoder, Examples, PretrainTask
+from trainers.base import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+def recipe_for(
+    encoder: Encoder, *, seed: int, data: PackedDataset, pool: Ids, labelled: Examples | None
+) -> Recipe:
+    """The recipe of an encoder on the pool's images; validation and test set are unseen."""
+    manifest = data.manifest
+    rows = manifest.rows_of(pool)
+    images = {
+        "hashes": manifest.image_hashes[rows].tolist(),
+        "shape": list(manifest.image_shape),
+        "mean": list(manifest.mean),
+        "std": list(manifest.std),
+    }
+    if labelled is not None:
+        # Positions in the pool: rows of the file may differ where the images are the same.
+        labelled = Examples(rows=np.searchsorted(rows, labelled.rows), labels=labelled.labels)
+    return recipe_of(encoder, seed=seed, images=images, labelled=labelled)
+
+
+class Pretraining:
+    """Resolves the trainer of a run: its encoder's pretraining becomes a file."""
+
+    def __init__(self, rooms: Rooms, workers: Workers) -> None:
+        self._rooms = rooms
+        self._workers = workers
+        self._store = EncoderStore(rooms.encoders)
+        self._ready: Trainer | None = None
+
+    def trainer(self) -> Trainer:
+        """The trainer as rounds use it; pretrains its encoder first if nobody has yet.
+
+        Raises:
+            JobFailed: The pretraining failed.
+            InvariantBroken: The encoder came out other than this run has it on record.
+            LedgerError: The recorded encoder is another one.
+        """
+        if self._ready is None:
+            configured: AnyTrainer = self._rooms.config.trainer
+            encoder = configured.pretraining()
+            if encoder is None:
+                self._ready = configured
+            else:
+                self._ready = configured.pretrained(self._stored(encoder).path)
+        return self._ready
+
+    def expected_digest(self) -> str | None:
+        """What `TrainReport.encoder_digest` has to be in every round; None without pretraining."""
+        recorded = self._rooms.pool.stage(0, "pretrain")
+        if recorded is None:
+            return None
+        return self._rooms.config.trainer.starts_from(recorded["digest"])
+
+    def _stored(self, encoder: Encoder) -> StoredEncoder:
+        started = time.monotonic()
+        labelled = self._labelled(encoder)
+        recipe = recipe_for(
+            encoder,
+            seed=self._rooms.config.seed,
+            data=self._rooms.data,
+            pool=self._rooms.splits.pool,
+            labelled=labelled,
+        )
+        with self._store.held(recipe.key):
+            stored = self._store.find(recipe.key)
+            is_new = stored is None
+            if stored is None:
+                stored = self._pretrain(encoder, recipe, labelled)
+            self._store.tidy(recipe.key)
+        self._record(stored, time.monotonic() - started, is_new=is_new)
+        return stored
+
+    def _labelled(self, encoder: Encoder) -> Examples | None:
+        """The seed set's labels, for a method that reads labels."""
+        if encoder.pretrain is None or not encoder.pretrain.reads_labels:
+            return None
+        ids, labels = self._rooms.pool.labelled(0)
+        return Examples(rows=self._rooms.data.manifest.rows_of(ids), labels=labels)
+
+    def _pretrain(
+        self, encoder: Encoder, recipe: Recipe, labelled: Examples | None
+    ) -> StoredEncoder:
+        method = encoder.pretrain
+        assert method is not None
+        rows = self._rooms.data.manifest.rows_of(self._rooms.splits.pool)
+
+        def task(out_dir: Path, resume_from: Path | None) -> PretrainTask:
+            return PretrainTask(
+                images=self._rooms.images,
+                rows=rows,
+                seed=recipe.seed,
+                out_dir=out_dir,
+                cache_dir=self._rooms.encoders,
+                device=self._rooms.executor().device,
+                resume_from=resume_from,
+                **({} if labelled is None else {"labelled": labelled}),
+            )
+
+        provenance = self._rooms.pool.provenance()
+        assert provenance is not None  # founded before any step
+        owner, folder = provenance.run_key[:8], self._store.folder(recipe.key)
+        place = Place(
+            folder=lambda attempt: folder / f"{owner}.attempt-{attempt}",
+            earlier=lambda: self._store.attempts(recipe.key),
+            can_resume=method.can_resume,
+        )
+        logger.info(
+            "pretraining %s by %s on %s images, into %s",
+            encoder.name,
+            method.name,
+            f"{len(rows):,}",
+            folder,
+        )
+        pretrain = partial(method.pretrain, encoder)
+        report = self._workers.run(0, "pretrain", pretrain, task, place)
+        labels = 0 if labelled is None else len(labelled)
+        return self._store.publish(recipe, report, images=len(rows), labels=labels)
+
+    def _record(self, stored: StoredEncoder, seconds: float, *, is_new: bool) -> None:
+        recorded = self._rooms.pool.stage(0, "pretrain")
+        if recorded is None:
+            result: dict[str, Any] = {
+                "key": stored.key,
+                "digest": stored.digest,
+                "images": stored.images,
+                "labels": stored.labels,
+                "metrics": dict(stored.metrics),
+                "epochs": stored.epochs,
+            }
+            with self._rooms.pool.commit() as entry:
+                entry.end_attempt(0, "pretrain", "recorded")
+                entry.stage(0, "pretrain", result, seconds if is_new else 0.0)
+                tell_encoder(entry, stored)
+            return
+        if recorded["key"] != stored.key:
+            raise LedgerError(
+                f"this run started from encoder {recorded['key'][:12]}, and its recipe now asks "
+                f"for {stored.key[:12]}: a newer program pretrains otherwise; go on with the one "
+                "that started it, or start anew under another name"
+            )
+        if recorded["digest"] != stored.digest:
+            raise InvariantBroken(
+                f"encoder {stored.key[:12]} was made again and came out as {stored.digest[:12]}, "
+                f"not as the {recorded['digest'][:12]} this run started from; restore "
+                f"{stored.folder}, or start anew under another name"
+            )

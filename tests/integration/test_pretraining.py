@@ -1,0 +1,262 @@
+"""An encoder is pretrained once, handed over to every round, and proved to be the one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from al_orchestrator import Experiment
+from al_orchestrator.cli import app
+from al_orchestrator.config import ExperimentConfig, load_config
+from al_orchestrator.encoder_store import EncoderStore
+from al_orchestrator.errors import ConfigError, InvariantBroken
+from al_orchestrator.pretraining import pretrain
+from trainers import PretrainTask, TrainTask
+from trainers.deep import checkpoints
+
+pytestmark = pytest.mark.torch
+
+PRESETS = Path(__file__).parents[2] / "experiments" / "tiny"
+SIMCLR = {"name": "simclr", "epochs": 2, "batch_size": 64, "projection": 8}
+NARROW = {"name": "resnet10_narrow", "width": 4}
+SMALL: dict[str, Any] = {
+    "dataset": {"name": "faces", "image_size": 16, "num_train": 200, "num_val": 40, "num_test": 50},
+    "strategy": {"name": "margin"},
+    "trainer": {
+        "name": "fer_classifier",
+        "encoder": {**NARROW, "pretrain": SIMCLR},
+        "epochs": 2,
+        "batch_size": 16,
+    },
+    "budget": {"initial": 20, "batch_size": 10, "rounds": 3},
+    "executor": "in_process",
+    "tracking": {"name": "nothing"},
+}
+PROBE = {"name": "linear_probe", "encoder": {**NARROW, "pretrain": SIMCLR}}
+
+
+def configured(name: str, **fields: object) -> ExperimentConfig:
+    return ExperimentConfig.model_validate({**SMALL, "name": name, **fields})
+
+
+@contextmanager
+def opened(root: Path, name: str, **fields: object) -> Iterator[Experiment]:
+    with Experiment.open(configured(name, **fields), root=root) as experiment:
+        yield experiment
+
+
+def stages(experiment: Experiment, name: Any, rounds: int = 3) -> list[Mapping[str, Any]]:
+    pool = experiment._rooms.pool
+    return [pool.stage(number, name) or {} for number in range(rounds)]
+
+
+@pytest.mark.parametrize(
+    "trainer",
+    [
+        SMALL["trainer"],
+        PROBE,
+        {"name": "ensemble", "members": 2, "bootstrap": True, "member": PROBE},
+    ],
+    ids=lambda fields: str(fields["name"]),
+)
+def test_every_round_starts_from_the_stored_encoder(
+    tmp_path: Path, trainer: dict[str, Any]
+) -> None:
+    with opened(tmp_path, "run", trainer=trainer) as experiment:
+        assert len(list(experiment.rounds())) == 3
+        recorded = stages(experiment, "pretrain")[0]
+        expected = experiment._rooms.config.trainer.starts_from(recorded["digest"])
+        assert {each["encoder_digest"] for each in stages(experiment, "train")} == {expected}
+    (stored,) = EncoderStore(tmp_path / "encoders").entries()
+    assert stored.key == recorded["key"]
+    assert stored.images == 200
+    assert stored.labels == 0
+    content = checkpoints.load(stored.path)["weights"]
+    assert isinstance(content, dict)
+    bare = {name.removeprefix("encoder."): tensor for name, tensor in content.items()}
+    assert checkpoints.digest_of_weights(bare) == stored.digest == recorded["digest"]
+
+
+def test_a_trainer_that_resets_its_weights_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ActiveFER did: every module drawn anew before the first step."""
+    import trainers.deep.start as start
+    from trainers.deep.networks import build_network
+    from trainers.deep.seeding import generator
+
+    monkeypatch.setattr(
+        start, "fresh_network", lambda plan, _, seed: build_network(plan, generator(seed, "init"))
+    )
+    with (
+        pytest.raises(InvariantBroken, match="should start from the pretrained encoder"),
+        opened(tmp_path, "reset") as experiment,
+    ):
+        list(experiment.rounds())
+
+
+def test_experiments_of_one_recipe_share_one_encoder(tmp_path: Path) -> None:
+    for name, strategy in (("first", "margin"), ("second", "entropy")):
+        with opened(tmp_path, name, strategy={"name": strategy}) as experiment:
+            list(experiment.rounds())
+            if name == "second":
+                assert experiment._rooms.pool.attempts(0, "pretrain") == []
+    store = EncoderStore(tmp_path / "encoders")
+    assert len(store.entries()) == 1
+    pretrain(configured("other-seed", seed=1), tmp_path)
+    assert len(store.entries()) == 2
+    fixed = {**SMALL["trainer"], "encoder": {**NARROW, "pretrain": {**SIMCLR, "seed": 1}}}
+    pretrain(configured("fixed-seed", trainer=fixed), tmp_path)
+    assert len(store.entries()) == 2
+    assert len({stored.digest for stored in store.entries()}) == 2
+
+
+def test_a_lost_encoder_is_made_again_and_comes_out_the_same(tmp_path: Path) -> None:
+    with opened(tmp_path, "run", budget={"initial": 20, "batch_size": 10, "rounds": 1}) as first:
+        list(first.rounds())
+        before = stages(first, "pretrain", 1)[0]
+    shutil.rmtree(tmp_path / "encoders")
+    with opened(tmp_path, "run") as second:
+        assert len(list(second.rounds())) == 3
+        assert stages(second, "pretrain")[0] == before
+    (stored,) = EncoderStore(tmp_path / "encoders").entries()
+    assert stored.digest == before["digest"]
+
+
+def test_damage_to_an_encoder_is_seen(tmp_path: Path) -> None:
+    stored, is_new = pretrain(configured("run"), tmp_path)
+    assert is_new
+    stored.path.write_bytes(stored.path.read_bytes()[:-1] + b"x")
+    again, is_new = pretrain(configured("run"), tmp_path)
+    assert is_new
+    assert again.digest == stored.digest
+
+
+def test_pretraining_sees_the_pool_alone_and_no_label(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainers import pretraining
+
+    tasks: list[PretrainTask] = []
+    real = pretraining.Pretrainer.pretrain
+
+    def spy(self: Any, encoder: Any, task: PretrainTask) -> Any:
+        tasks.append(task)
+        return real(self, encoder, task)
+
+    monkeypatch.setattr(pretraining.Pretrainer, "pretrain", spy)
+    with opened(tmp_path, "simclr") as experiment:
+        list(experiment.rounds())
+        manifest, splits = experiment._rooms.data.manifest, experiment._rooms.splits
+        assert set(manifest.ids[tasks[0].rows]) == set(splits.pool)
+        assert not set(manifest.ids[tasks[0].rows]) & {*splits.validation, *splits.test}
+    assert len(tasks[0].labelled) == 0
+
+    supcon = {**SIMCLR, "name": "supcon"}
+    trainer = {**SMALL["trainer"], "encoder": {**NARROW, "pretrain": supcon}}
+    with opened(tmp_path, "supcon", trainer=trainer) as experiment:
+        list(experiment.rounds())
+        seed_set = {sample.id for sample in experiment._rooms.pool.acquired(0)}
+        assert set(manifest.ids[tasks[1].labelled.rows]) == seed_set
+        assert len(seed_set) == 20
+        assert stages(experiment, "pretrain")[0]["labels"] == 20
+
+
+def test_a_seed_set_may_look_at_the_pretrained_embeddings(tmp_path: Path) -> None:
+    seed_set = {"name": "typiclust", "embedding": "encoder"}
+    with opened(tmp_path, "cold", seed_set=seed_set) as experiment:
+        assert len(list(experiment.rounds())) == 3
+        assert experiment._rooms.pool.attempts(0, "pretrain") == [1]
+    supcon = {**SIMCLR, "name": "supcon"}
+    trainer = {**SMALL["trainer"], "encoder": {**NARROW, "pretrain": supcon}}
+    with pytest.raises(ValueError, match="learns from the seed set's labels"):
+        configured("circle", seed_set=seed_set, trainer=trainer)
+
+
+def test_warm_starts_begin_at_the_encoder_and_go_on_from_the_last_round(tmp_path: Path) -> None:
+    trainer = {**SMALL["trainer"], "weights": "warm_start"}
+    with opened(tmp_path, "warm", trainer=trainer) as experiment:
+        list(experiment.rounds())
+        trained = stages(experiment, "train")
+        assert trained[0]["encoder_digest"] == stages(experiment, "pretrain")[0]["digest"]
+        assert trained[1]["initial_digest"] == trained[0]["checkpoint_digest"]
+
+
+def test_what_cannot_be_pretrained_is_refused_before_anything_is_created(tmp_path: Path) -> None:
+    simfle = {"name": "simfle", "groups": 5, "face_mae": "tiny"}
+    trainer = {**SMALL["trainer"], "encoder": {**NARROW, "pretrain": simfle}}
+    with (
+        pytest.raises(ConfigError, match="does not divide"),
+        opened(tmp_path / "a", "run", trainer=trainer),
+    ):
+        pass
+    assert not (tmp_path / "a").exists()
+    with pytest.raises(ConfigError, match="pretrains nothing"):
+        pretrain(configured("bare", trainer={"name": "linear_probe"}), tmp_path / "b")
+
+
+def test_the_encoder_reaches_the_fit_through_its_own_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainers.fer_classifier import FERClassifier
+
+    seen: list[Path | None] = []
+    real = FERClassifier.fit
+
+    def spy(self: FERClassifier, task: TrainTask) -> Any:
+        seen.append(self.encoder.weights)
+        return real(self, task)
+
+    monkeypatch.setattr(FERClassifier, "fit", spy)
+    with opened(tmp_path, "run") as experiment:
+        list(experiment.rounds())
+    (stored,) = EncoderStore(tmp_path / "encoders").entries()
+    assert seen == [stored.path] * 3
+
+
+@pytest.mark.parametrize("preset", sorted(path.name for path in PRESETS.glob("pretrain_*.yaml")))
+def test_a_tiny_preset_runs_to_its_end(tmp_path: Path, preset: str) -> None:
+    config = load_config(PRESETS / preset, ["executor=in_process", "tracking={name: nothing}"])
+    with Experiment.open(config, root=tmp_path) as experiment:
+        done = list(experiment.rounds())
+    assert len(done) == 3
+    (stored,) = EncoderStore(tmp_path / "encoders").entries()
+    history = stored.history()
+    assert len(history) == stored.epochs
+    assert history[-1]["loss"] < history[0]["loss"]
+
+
+def test_the_command_line_pretrains_lists_and_shows(tmp_path: Path) -> None:
+    runner, root = CliRunner(), str(tmp_path / "runs")
+    overrides = ["--set", "executor=in_process", "--root", root]
+    preset = str(PRESETS / "pretrain_simclr.yaml")
+    made = runner.invoke(app, ["pretrain", preset, *overrides, "--json"])
+    assert made.exit_code == 0, made.output
+    encoder = json.loads(made.stdout)
+    assert encoder["is_new"]
+    again = runner.invoke(app, ["pretrain", preset, *overrides])
+    assert "it is there already" in again.output
+    listed = runner.invoke(app, ["encoders", "list", "--root", root])
+    assert encoder["key"][:12] in listed.output
+    shown = runner.invoke(app, ["encoders", "show", encoder["key"][:6], "--root", root])
+    assert encoder["digest"][:16] in shown.output
+    assert "effective_rank" in shown.output
+    with pytest.raises(ConfigError, match="no encoder begins"):
+        runner.invoke(app, ["encoders", "show", "zz", "--root", root], catch_exceptions=False)
+
+
+def test_the_encoder_is_not_the_one_before_its_training(tmp_path: Path) -> None:
+    stored, _ = pretrain(configured("run"), tmp_path)
+    content = checkpoints.load(stored.path)["weights"]
+    assert isinstance(content, dict)
+    assert all(torch.isfinite(tensor.float()).all() for tensor in content.values())
+    assert stored.epochs == 2
+    assert stored.steps == 6

@@ -1,0 +1,1 @@
+"""Losses of pretraining, one idea a file: tensors in, () out."""

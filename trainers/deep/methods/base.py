@@ -1,0 +1,69 @@
+"""The contract of a pretraining method's networks.
+
+Legend: ``B`` images of a minibatch, ``Ch`` channels, ``h, w`` view, ``D`` embedding width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from trainers.deep.networks import Plan, build_encoder, draw_weights
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """A minibatch as a method sees it; images are normalised."""
+
+    first: Tensor  # (B, Ch, h, w)
+    second: Tensor  # (B, Ch, h, w), another view of the same images
+    faces: Tensor | None  # (B, Ch, s, s) as they are, only resized; for a method with `face_size`
+    classes: Tensor  # (B,) int64; -1 where nobody knows
+    rng: torch.Generator  # of this step's other chance, on the CPU
+
+
+class Method(nn.Module, ABC):
+    """An encoder, and what is trained with it and thrown away.
+
+    Built on the meta device and filled in by `draw`, so that no global generator is read.
+    """
+
+    face_size: int | None = None
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self.encoder = build_encoder(plan)
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The loss under "loss", and its terms by name, each () float32."""
+
+    def after_step(self) -> None:
+        """Called after each step of the optimiser."""
+
+    def draw(self, rng: torch.Generator) -> None:
+        """Draws every weight, the encoder's first."""
+        draw_weights(self.encoder, rng)
+
+    def weights_to_keep(self) -> Mapping[str, Tensor]:
+        """The encoder's state dict."""
+        return self.encoder.state_dict()
+
+
+@contextmanager
+def untouched_statistics(module: nn.Module) -> Iterator[None]:
+    """Inside, batch norm uses the statistics of its batch and leaves its running ones alone."""
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+    tracked = [norm.track_running_stats for norm in norms]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm, was in zip(norms, tracked, strict=True):
+            norm.track_running_stats = was
