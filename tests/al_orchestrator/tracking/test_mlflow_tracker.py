@@ -253,3 +253,36 @@ def test_a_file_that_is_no_database_is_refused_before_mlflow_tries_it_for_minute
     (tmp_path / "mlflow.db").write_text("nonsense" * 1000)
     with pytest.raises(TrackingError, match="cannot be opened as a database"):
         tracker.open(run)
+
+
+def test_an_encoder_is_a_run_of_its_own_that_all_its_runs_point_to(
+    tracker: Tracker, client: MlflowClient, run: RunIdentity
+) -> None:
+    encoder = Message(
+        "encoder",
+        {
+            "key": "3f2a",
+            "name": "simclr-resnet10_narrow-3f2a",
+            "created_ms": 500,
+            "params": {"pretrain.name": "simclr"},
+            "tags": {"alo.encoder_digest": "d1"},
+            "history": [
+                {"epoch": 1, "loss": 5.0, "effective_rank": 3.0},
+                {"epoch": 2, "loss": 4.0, "effective_rank": 6.0},
+            ],
+        },
+        2_000,
+    )
+    for name in ("first", "second"):
+        tracker.open(replace(run, key=name, name=name))
+        tracker.send(encoder)
+        tracker.send(encoder)
+    [shown] = runs_of(client, "faces-encoders")
+    history = client.get_metric_history(shown.info.run_id, "loss")
+    assert [(m.step, m.value) for m in history] == [(1, 5.0), (2, 4.0)]
+    assert shown.data.metrics["effective_rank"] == 6.0
+    assert shown.data.params == {"pretrain.name": "simclr"}
+    assert shown.info.status == "FINISHED"
+    for each in runs_of(client):
+        assert each.data.tags["alo.encoder"] == "3f2a"
+        assert each.data.tags["alo.encoder_run"] == shown.info.run_id
