@@ -36,6 +36,7 @@ bench: setup  ## selection, augmentation, training and round overhead, as ratios
 	$(BIN)/python -m benchmarks.selection
 	$(BIN)/python -m benchmarks.strategies
 	$(BIN)/python -m benchmarks.augmentation
+	$(BIN)/python -m benchmarks.pretraining
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.attacks
 	$(BIN)/python -m benchmarks.executors

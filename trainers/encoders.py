@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -75,6 +76,19 @@ class Encoder(BaseModel):
         if self.name in DEFAULT_WIDTHS:
             return 8 * (self.width or DEFAULT_WIDTHS[self.name])
         return 2048 if self.name == "resnet50" else 512
+
+    def adopt(self, to: Path) -> Mapping[str, tuple[str, ...]]:
+        """Writes what this network takes over of its file to `to`, under our own names.
+
+        Returns:
+            The names that were matched, missing, unexpected, mismatched and ignored.
+
+        Raises:
+            TrainingError: The file cannot be read or fits only in part, and no list allows it.
+        """
+        from trainers.deep.importing import adopt_encoder
+
+        return adopt_encoder(self, to)
 
     def pretrained(self, weights: Path) -> Encoder:
         """The same encoder once its pretraining has left this file."""

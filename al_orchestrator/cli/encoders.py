@@ -89,6 +89,49 @@ def show_encoder(
     _show(stored)
 
 
+@encoders.command("import")
+def import_encoder(
+    file: Annotated[Path, typer.Argument(help="A checkpoint.", show_default=False)],
+    to: Annotated[Path, typer.Argument(help="The file to write.", show_default=False)],
+    network: Annotated[str, typer.Option(help="The network it is of.")] = "resnet18_cifar",
+    width: Annotated[int | None, typer.Option(help="Of a network's first stage.")] = None,
+    allow_missing: Annotated[
+        list[str] | None, typer.Option(help="Names (* matches) the file may lack; repeatable.")
+    ] = None,
+    allow_unexpected: Annotated[
+        list[str] | None, typer.Option(help="Names (* matches) to leave aside; repeatable.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Import an encoder from another system's checkpoint and say what became of each name.
+
+    Example: alo encoders import last.pth encoder.pt --network resnet18_cifar
+    """
+    from pydantic import ValidationError
+
+    from al_orchestrator.errors import ConfigError
+    from trainers import Encoder, TrainingError
+
+    fields = {
+        "name": network,
+        "width": width,
+        "weights": file,
+        "allow_missing": tuple(allow_missing or ()),
+        "allow_unexpected": tuple(allow_unexpected or ()),
+    }
+    try:
+        report = Encoder.model_validate(fields).adopt(to)
+    except (ValidationError, TrainingError) as error:
+        raise ConfigError(str(error)) from error
+    if as_json:
+        print_json(dict(report))
+        return
+    for kind, names in report.items():
+        few = f"  {', '.join(names[:4])}{', …' if len(names) > 4 else ''}" if names else ""
+        typer.echo(f"{kind:10} {len(names):5}{few}")
+    typer.echo(f"use it: --set trainer.encoder.name={network} --set trainer.encoder.weights={to}")
+
+
 def _architecture(stored: StoredEncoder) -> str:
     width = stored.recipe.encoder["width"]
     return f"{stored.recipe.encoder['name']}{'' if width is None else f'/{width}'}"

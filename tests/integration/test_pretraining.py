@@ -260,3 +260,31 @@ def test_the_encoder_is_not_the_one_before_its_training(tmp_path: Path) -> None:
     assert all(torch.isfinite(tensor.float()).all() for tensor in content.values())
     assert stored.epochs == 2
     assert stored.steps == 6
+
+
+def test_an_imported_encoder_is_written_under_our_names_and_accounted_for(tmp_path: Path) -> None:
+    stored, _ = pretrain(configured("run"), tmp_path / "runs")
+    content = checkpoints.load(stored.path)["weights"]
+    assert isinstance(content, dict)
+    foreign = {name.replace("encoder.", "encoder.module."): t for name, t in content.items()}
+    foreign |= {"head.0.weight": torch.zeros(2), "extra": torch.zeros(2)}
+    torch.save({"model": foreign}, tmp_path / "last.pth")
+    options = ["--network", "resnet10_narrow", "--width", "4"]
+    command = [
+        "encoders",
+        "import",
+        str(tmp_path / "last.pth"),
+        str(tmp_path / "ours.pt"),
+        *options,
+    ]
+    runner = CliRunner()
+    with pytest.raises(ConfigError, match="extra"):
+        runner.invoke(app, command, catch_exceptions=False)
+    done = runner.invoke(app, [*command, "--allow-unexpected", "extra", "--json"])
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert len(report["matched"]) == len(content)
+    assert report["ignored"] == ["extra", "head.0.weight"]
+    imported = checkpoints.load(tmp_path / "ours.pt")
+    assert isinstance(imported["meta"], dict)
+    assert imported["meta"]["digest"] == stored.digest

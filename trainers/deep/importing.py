@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -12,13 +12,34 @@ from torch import Tensor
 
 from trainers.base import TrainingError
 from trainers.deep import checkpoints
-from trainers.encoders import Encoder
+from trainers.encoders import DEFAULT_WIDTHS, Encoder
 
-PREFIXES = ("encoder.module.", "module.encoder.", "encoder.", "backbone.", "module.", "")
+PREFIXES = (
+    "online_network.encoder.",
+    "encoder.module.",
+    "module.encoder.",
+    "encoder.",
+    "backbone.",
+    "module.",
+    "",
+)
 """What names begin with in known files; `module.` comes of several GPUs."""
 
 HEADS = ("linear", "fc", "head", "projection", "projection_head", "projector", "classifier")
 """First parts of names that belong to a classification or projection head."""
+
+OTHER_PARTS = (
+    "online_network.projection.",
+    "target_network.",
+    "facemae.",
+    "predictor.",
+    "distil_GFL.",
+    "distil_FFL.",
+)
+"""What else stands in checkpoints of SimFLE, and is no encoder."""
+
+STAGES = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
+"""How SimFLE numbers the parts of a residual network; 2 and 3 have no weights."""
 
 CONTAINERS = ("weights", "model", "state_dict")
 """Under which keys files keep their state dict: ours, ActiveFER's, lightly's and solo-learn's."""
@@ -97,14 +118,35 @@ class ImportedEncoder:
         )
 
 
+def adopt_encoder(encoder: Encoder, to: Path) -> dict[str, tuple[str, ...]]:
+    """See `Encoder.adopt`."""
+    from trainers.deep.networks import Plan, shapes_of  # which imports this module
+
+    if encoder.weights is None:
+        raise TrainingError("there is no file to import; set encoder.weights")
+    width = encoder.width or DEFAULT_WIDTHS.get(encoder.name, 0)
+    shapes = shapes_of(Plan(encoder.name, width, 3, 2, 0.0))
+    found = read_encoder_file(encoder.weights, encoder, shapes.keys())
+    plan = Plan(encoder.name, width, found.in_channels or 3, 2, 0.0)
+    fitted = found.fitted_to(shapes_of(plan), encoder)
+    report = fitted.report
+    assert report is not None  # it was just fitted
+    digest = checkpoints.digest_of_weights(fitted.tensors)
+    meta = {"plan": asdict(plan), "digest": digest, "imported_from": str(encoder.weights)}
+    named = {f"encoder.{name}": tensor for name, tensor in fitted.tensors.items()}
+    checkpoints.save(to, {"weights": named, "meta": meta})
+    kinds = ("matched", "missing", "unexpected", "mismatched", "ignored")
+    return {kind: getattr(report, kind) for kind in kinds}
+
+
 def read_encoder_file(path: Path, encoder: Encoder, expected: Collection[str]) -> ImportedEncoder:
     """The tensors of an encoder file, under the prefix with which most expected names are there.
 
     Raises:
         TrainingError: The file cannot be read, or none of its names is the encoder's.
     """
-    state = _state_dict_of(path)
     names = set(expected)
+    state = {_our_name(name, names): tensor for name, tensor in _state_dict_of(path).items()}
 
     def found(prefix: str) -> int:
         return sum(name.startswith(prefix) and name[len(prefix) :] in names for name in state)
@@ -121,6 +163,18 @@ def read_encoder_file(path: Path, encoder: Encoder, expected: Collection[str]) -
     ours = {name[len(prefix) :]: state[name] for name in state if name.startswith(prefix)}
     foreign = tuple(name for name in state if not name.startswith(prefix))
     return ImportedEncoder(path, prefix, ours, foreign)
+
+
+def _our_name(name: str, expected: Collection[str]) -> str:
+    """The name as our networks have it, where a known code base has another for the same part."""
+    numbered = "online_network.encoder."
+    if name.startswith(numbered):
+        number, _, rest = name[len(numbered) :].partition(".")
+        name = f"{numbered}{STAGES.get(number, number)}.{rest}"
+    parts = name.split(".")
+    if "downsample" in parts and any("shortcut" in each.split(".") for each in expected):
+        name = ".".join("shortcut" if part == "downsample" else part for part in parts)
+    return name
 
 
 def _state_dict_of(path: Path) -> dict[str, Tensor]:
@@ -157,8 +211,8 @@ def _refuse_leftovers(report: ImportReport, encoder: Encoder) -> None:
 
 
 def _is_head(name: str, prefix: str) -> bool:
-    """Whether the first part after this or a known prefix names a head."""
-    return any(
+    """Whether the first part after this or a known prefix names a head, or what is no encoder."""
+    return name.startswith(OTHER_PARTS) or any(
         name.startswith(start) and name[len(start) :].split(".")[0] in HEADS
         for start in (prefix, *PREFIXES)
     )

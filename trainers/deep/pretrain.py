@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,15 +18,15 @@ from torch.nn import functional as F
 from trainers.base import TrainingError
 from trainers.deep import checkpoints
 from trainers.deep.checkpoints import digest_of_weights
-from trainers.deep.compute import Mode, Workload, choose_mode, hardware, repeatable
+from trainers.deep.compute import hardware, repeatable
 from trainers.deep.images import Normaliser, Pixels, open_packed
 from trainers.deep.losses.geometry import alignment, effective_rank, mean_deviation, uniformity
-from trainers.deep.methods import Batch, Method, method_of
-from trainers.deep.networks import Plan, plan_network
+from trainers.deep.methods import Batch
 from trainers.deep.pair_views import RandomViews
+from trainers.deep.pretrain_progress import Progress, Record, open_progress, save_progress
 from trainers.deep.seeding import generator
 from trainers.encoders import Encoder
-from trainers.files import EPOCH_CHECKPOINT, replacing
+from trainers.files import EPOCH_CHECKPOINT
 from trainers.pretraining import (
     ENCODER_FILE,
     HISTORY_FILE,
@@ -41,25 +39,6 @@ LOOKED_AT = 512
 """Images on which the shape of the embedding is measured after each epoch."""
 
 logger = logging.getLogger(__name__)
-
-Record = dict[str, float]
-"""One epoch: a line of the history."""
-
-
-@dataclass(eq=False)
-class Progress:
-    """A pretraining between two epochs; all else is a function of (seed, epoch)."""
-
-    method: Method
-    optimizer: torch.optim.Optimizer
-    mode: Mode
-    plan: Plan
-    initial_digest: str
-    history: list[Record] = field(default_factory=list)
-
-    @property
-    def steps(self) -> int:
-        return int(self.history[-1]["steps"]) if self.history else 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,15 +77,15 @@ def pretrain_encoder(
     """
     started = time.perf_counter()
     _check(pretrainer, encoder, task)
-    progress = _open_progress(pretrainer, encoder, task)
-    material = _material(pretrainer, task)
+    progress = open_progress(pretrainer, encoder, task)
+    material = material_of(pretrainer, task)
     steps = len(material) // min(pretrainer.batch_size, len(material))
     saved = time.monotonic()
     with repeatable(progress.mode, task.device):
         for number in range(len(progress.history) + 1, pretrainer.epochs + 1):
             _one_epoch(pretrainer, task, progress, material, number, steps)
             if time.monotonic() - saved >= pretrainer.checkpoint_every_s:
-                _save_progress(progress, pretrainer, encoder, task)
+                save_progress(progress, pretrainer, encoder, task)
                 saved = time.monotonic()
     path, digest = _save_encoder(progress, pretrainer, task)
     (task.out_dir / EPOCH_CHECKPOINT).unlink(missing_ok=True)
@@ -152,7 +131,8 @@ def _check(pretrainer: Pretrainer, encoder: Encoder, task: PretrainTask) -> None
         raise TrainingError(f"there are {len(task.rows)} images; pretraining needs 2 and more")
 
 
-def _material(pretrainer: Pretrainer, task: PretrainTask) -> Material:
+def material_of(pretrainer: Pretrainer, task: PretrainTask) -> Material:
+    """What the method sees of the task's images: all of them, or those with a label alone."""
     rows = task.labelled.rows if _sees_labelled_alone(pretrainer) else task.rows
     pixels = Pixels(task.images, rows, task.device, resident=True)
     known = dict(zip(task.labelled.rows.tolist(), task.labelled.labels.tolist(), strict=True))
@@ -181,7 +161,7 @@ def _one_epoch(
     progress.method.train()
     sums: dict[str, Tensor] = {}
     lr = 0.0
-    for step, batch in enumerate(_batches(pretrainer, task, progress, material, number)):
+    for step, batch in enumerate(batches_of(pretrainer, task, progress, material, number)):
         lr = rate_of(pretrainer, number - 1 + step / steps)
         for group in progress.optimizer.param_groups:
             group["lr"] = lr
@@ -230,7 +210,7 @@ def _scheduled(pretrainer: Pretrainer, epoch: int) -> float:
     return pretrainer.optimizer.lr * share
 
 
-def _batches(
+def batches_of(
     pretrainer: Pretrainer,
     task: PretrainTask,
     progress: Progress,
@@ -273,108 +253,6 @@ def _shape_of_embedding(task: PretrainTask, progress: Progress, material: Materi
         "effective_rank": float(effective_rank(embedded[0])),
         "deviation": float(mean_deviation(embedded[0])),
     }
-
-
-def _open_progress(pretrainer: Pretrainer, encoder: Encoder, task: PretrainTask) -> Progress:
-    """Where an earlier attempt was killed, or the very beginning."""
-    log = task.out_dir / HISTORY_FILE
-    left = _left_behind(pretrainer, encoder, task)
-    if left is None:
-        log.write_text("", encoding="utf-8")
-        return _begin(pretrainer, encoder, task)
-    progress = _restore(left, pretrainer, task)
-    _save_progress(progress, pretrainer, encoder, task)  # this attempt may be killed at once
-    with replacing(log) as temporary:
-        lines = (json.dumps(record) + "\n" for record in progress.history)
-        temporary.write_text("".join(lines), encoding="utf-8")
-    return progress
-
-
-def _begin(pretrainer: Pretrainer, encoder: Encoder, task: PretrainTask) -> Progress:
-    height, width, channels = open_packed(task.images).shape[1:]
-    # A head of two classes stands for none: an encoder does not know how many there will be.
-    bare = encoder.model_copy(update={"weights": None, "pretrain": None})
-    plan, _ = plan_network(bare, image_channels=channels, num_classes=2, dropout=0.0)
-    workload = Workload(plan, (height, width), pretrainer.batch_size, task.device)
-    mode = choose_mode(pretrainer.compute, workload, task.cache_dir)
-    method = _blank_method(pretrainer, plan)
-    method.draw(generator(task.seed, "init"))
-    digest = digest_of_weights(method.state_dict())
-    mode.place(method, task.device)
-    return Progress(method, _optimizer(pretrainer, method), mode, plan, digest)
-
-
-def _blank_method(pretrainer: Pretrainer, plan: Plan) -> Method:
-    with torch.device("meta"):
-        method = method_of(pretrainer, plan)
-    method.to_empty(device="cpu")
-    return method
-
-
-def _optimizer(pretrainer: Pretrainer, method: Method) -> torch.optim.Optimizer:
-    settings = pretrainer.optimizer
-    return torch.optim.SGD(
-        [weight for weight in method.parameters() if weight.requires_grad],
-        lr=settings.lr,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        nesterov=settings.nesterov,
-        fused=True,
-    )
-
-
-def identity_of(pretrainer: Pretrainer, encoder: Encoder, task: PretrainTask) -> str:
-    """sha256 of all that decides the weights, and of nothing that another node may name anew."""
-    settings = pretrainer.model_dump(mode="json", exclude={"checkpoint_every_s", "seed"})
-    numbers = (encoder.name, encoder.width, task.seed, task.images.mean, task.images.std)
-    digest = hashlib.sha256(json.dumps([settings, numbers], sort_keys=True).encode())
-    for rows in (task.rows, task.labelled.rows, task.labelled.labels):
-        digest.update(rows.tobytes() + b"\0")
-    return digest.hexdigest()
-
-
-def _save_progress(
-    progress: Progress, pretrainer: Pretrainer, encoder: Encoder, task: PretrainTask
-) -> None:
-    content = {
-        "identity": identity_of(pretrainer, encoder, task),
-        "plan": asdict(progress.plan),
-        "weights": progress.method.state_dict(),
-        "optimizer": progress.optimizer.state_dict(),
-        "mode": asdict(progress.mode),
-        "initial_digest": progress.initial_digest,
-        "history": progress.history,
-    }
-    checkpoints.save(task.out_dir / EPOCH_CHECKPOINT, content)
-
-
-def _left_behind(
-    pretrainer: Pretrainer, encoder: Encoder, task: PretrainTask
-) -> dict[str, Any] | None:
-    path = task.resume_from / EPOCH_CHECKPOINT if task.resume_from else None
-    if path is None or not path.exists():
-        return None
-    try:
-        content = checkpoints.load(path)
-    except TrainingError as error:
-        logger.warning("pretraining begins anew: %s", error)
-        return None
-    if content.get("identity") != identity_of(pretrainer, encoder, task):
-        logger.warning("pretraining begins anew: %s is of another task", path)
-        return None
-    return content
-
-
-def _restore(content: dict[str, Any], pretrainer: Pretrainer, task: PretrainTask) -> Progress:
-    mode, plan = Mode(**content["mode"]), Plan(**content["plan"])
-    method = _blank_method(pretrainer, plan)
-    method.load_state_dict(content["weights"])
-    mode.place(method, task.device)
-    optimizer = _optimizer(pretrainer, method)
-    optimizer.load_state_dict(content["optimizer"])
-    return Progress(
-        method, optimizer, mode, plan, content["initial_digest"], list(content["history"])
-    )
 
 
 def _save_encoder(
