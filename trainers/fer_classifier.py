@@ -94,7 +94,7 @@ class FERClassifier(Recipe, Trainer):
         if "encoder_embeddings" in outputs and not self.encoder.has_source:
             return (
                 "encoder_embeddings are those of trainer.encoder before any label, and it has no "
-                "file of weights; give encoder.weights or encoder.pretrain, or set the strategy's "
+                "file of weights; give encoder.weights, or encoder.pretrain, or set the strategy's "
                 "embedding to learner"
             )
         return None

@@ -65,7 +65,8 @@ def sup_con(first: Tensor, second: Tensor, groups: Tensor, temperature: float) -
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """NT-Xent of two views (N, D) each (Chen et al. 2020, arXiv 2002.05709, equation 1).
 
-    Without the factor τ/0.07 of ActiveFER's code, which only scales the learning rate.
+    Without the factor τ/0.07 of ActiveFER's code, taken from SupContrast, which only scales the
+    learning rate.
     """
     alone = torch.full((len(first),), -1, device=first.device)
     return sup_con(first, second, alone, temperature)

@@ -18,10 +18,11 @@ class VICRegTerms(NamedTuple):
 
 
 def vicreg_terms(first: Tensor, second: Tensor, eps: float = 1e-4) -> VICRegTerms:
-    """The terms of two views' outputs (N, D), as in the paper's Algorithm 1.
+    """The terms of two views' outputs (N, D): the paper's Algorithm 1 with half its variance term.
 
-    Differs: section 4.1 sums squared differences over dimensions and adds the variance terms of
-    both views; the algorithm, and this, takes the mean over N and D and half of each.
+    Differs: section 4.1 sums squared differences over dimensions; the algorithm, and this, takes
+    the mean over N and D. Both add the variance terms of the two views; the published code, and
+    this, takes half of each.
     """
     spreads = [torch.sqrt(x.var(0) + eps) for x in (first, second)]
     variance = torch.stack([F.relu(1 - spread).mean() for spread in spreads]).mean()

@@ -94,6 +94,18 @@ def test_gradients_are_those_of_the_differences() -> None:
     assert torch.autograd.gradcheck(lambda a, b: sup_con(a, b, groups, 0.5), (first, second))
 
 
+def test_gradients_of_a_share_stay_finite_where_an_anchor_has_no_positive() -> None:
+    anchors, keys = drawn(2, 3).requires_grad_(), drawn(5, 3, seed=1).requires_grad_()
+    own, groups = torch.tensor([0, 3]), torch.tensor([0, 0, 1, 2, 0])
+    assert torch.autograd.gradcheck(
+        lambda a, k: contrastive(a, k, own, groups[own], groups, 0.5), (anchors, keys)
+    )
+    torch.autograd.backward(contrastive(anchors, keys, own, groups[own], groups, 0.5))
+    assert anchors.grad is not None
+    assert anchors.grad[0].abs().max() > 0
+    assert anchors.grad[1].abs().max() == 0
+
+
 def test_directions_of_bfloat16_are_compared_in_float32() -> None:
     first, second = drawn(4, 3).bfloat16(), drawn(4, 3, seed=1).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
