@@ -137,6 +137,7 @@ class Controller:
     # OPEN -> TRAINED
 
     def _train(self, current: Round) -> Step:
+        self._learner.prepare()
         started = time.monotonic()
         result = self._learner.train(current)
         seconds = time.monotonic() - started

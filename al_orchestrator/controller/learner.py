@@ -27,6 +27,10 @@ class Learner:
         self._workers = workers
         self._pretraining = pretraining
 
+    def prepare(self) -> None:
+        """Makes sure the encoder is there; its making is no part of a round's training time."""
+        self._pretraining.trainer()
+
     def train(self, current: Round) -> dict[str, Any]:
         """Fits on what `current` has labelled; returns what goes on record, as plain JSON."""
         fit = self._pretraining.trainer().fit

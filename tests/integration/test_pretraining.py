@@ -75,6 +75,7 @@ def test_every_round_starts_from_the_stored_encoder(
         recorded = stages(experiment, "pretrain")[0]
         expected = experiment._rooms.config.trainer.starts_from(recorded["digest"])
         assert {each["encoder_digest"] for each in stages(experiment, "train")} == {expected}
+        assert recorded["epochs"] == 2
     (stored,) = EncoderStore(tmp_path / "encoders").entries()
     assert stored.key == recorded["key"]
     assert stored.images == 200
