@@ -21,7 +21,8 @@ def block_matrix(channels: int, groups: int) -> Tensor:
 def group_similarity(activations: Tensor) -> Tensor:
     """(B, C, h, w) -> (C, C), the cosine of two channels' maps, as a mean over images."""
     flat = F.normalize(activations.flatten(2) + 0.001, dim=2)
-    return (flat @ flat.mT).mean(0)
+    with torch.autocast(flat.device.type, enabled=False):  # bfloat16 blurs an almost equal start
+        return (flat @ flat.mT).mean(0)
 
 
 def grouping(activations: Tensor, groups: int) -> Tensor:

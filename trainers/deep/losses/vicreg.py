@@ -33,5 +33,6 @@ def vicreg_terms(first: Tensor, second: Tensor, eps: float = 1e-4) -> VICRegTerm
 def _off_diagonal(x: Tensor) -> Tensor:
     """Squared covariances of different dimensions, summed, over D."""
     centred = x - x.mean(0)
-    covariance = centred.mT @ centred / (len(x) - 1)
+    with torch.autocast(x.device.type, enabled=False):  # small sums of many products
+        covariance = centred.mT @ centred / (len(x) - 1)
     return (covariance.pow(2).sum() - covariance.diagonal().pow(2).sum()) / x.shape[1]

@@ -84,3 +84,11 @@ def test_views_are_treated_alike() -> None:
 def test_gradients_are_those_of_the_differences() -> None:
     first, second = drawn(5, 3).requires_grad_(), (0.5 * drawn(5, 3, seed=1)).requires_grad_()
     assert torch.autograd.gradcheck(lambda a, b: tuple(vicreg_terms(a, b)), (first, second))
+
+
+def test_covariances_are_float32_where_the_rest_is_bfloat16() -> None:
+    first = torch.randn(16, 8, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = vicreg_terms(first, first)
+    assert inside.covariance.dtype == torch.float32
+    assert torch.equal(inside.covariance, vicreg_terms(first, first).covariance)
