@@ -29,6 +29,12 @@ class FaceMAEPlan:
     decoder_depth: int
     decoder_heads: int
 
+    def __post_init__(self) -> None:
+        if self.image_size % self.patch:
+            raise ValueError(
+                f"a face of {self.image_size} pixels cannot be cut into patches of {self.patch}"
+            )
+
     @property
     def side(self) -> int:
         return self.image_size // self.patch

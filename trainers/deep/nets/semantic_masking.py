@@ -25,8 +25,12 @@ class SemanticMasking(nn.Module):
         self.norm = nn.BatchNorm2d(channels)
 
     def activations(self, features: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C, h, w), none negative."""
-        return F.relu(self.norm(self.convolution(features)))
+        """(B, C, h, w) -> (B, C, h, w) float32, none negative.
+
+        In float32 even where the rest is not: at first channels differ by less than bfloat16 tells.
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            return F.relu(self.norm(self.convolution(features.float())))
 
     @torch.no_grad()
     def patch_scores(
