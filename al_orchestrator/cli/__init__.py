@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import typer
 
-from al_orchestrator.cli import catalogue, encoders, labels, runs
+from al_orchestrator.cli import catalogue, comparing, encoders, labels, runs, sweeps
 from al_orchestrator.cli.signals import StoppedByScheduler
 from al_orchestrator.errors import AloError
 
@@ -29,6 +29,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 runs.add_to(app)
+sweeps.add_to(app)
+comparing.add_to(app)
 labels.add_to(app)
 encoders.add_to(app)
 catalogue.add_to(app)

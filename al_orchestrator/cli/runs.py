@@ -1,4 +1,4 @@
-"""The verbs: run, resume, status, sync, compare, ui, gc."""
+"""The verbs on one run: run, resume, status, sync; and ui and gc on all of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WAITING = 3
 
 
 def add_to(app: typer.Typer) -> None:
-    for command in (run, resume, status, sync, compare, ui, gc):
+    for command in (run, resume, status, sync, ui, gc):
         app.command()(command)
 
 
@@ -180,43 +180,6 @@ def sync(
     return 1 if left else 0
 
 
-def compare(
-    runs: Annotated[list[str], typer.Argument(help="Runs, by name or folder.", show_default=False)],
-    metric: Annotated[str, typer.Option(help="What to compare.")] = "test/accuracy",
-    baseline: Annotated[str | None, typer.Option(help="Group to compare with.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Where the learning curves go (.png, .svg).")
-    ] = None,
-    root: Root = DEFAULT_ROOT,
-    as_json: Json = False,
-) -> None:
-    """Compare runs: learning curves with intervals, areas under them, paired differences.
-
-    Example: alo compare quickstart margin --metric test/balanced_accuracy
-    """
-    from rich.console import Console
-
-    from al_orchestrator.reports.comparison import compare as compared
-    from al_orchestrator.reports.plots import plot_cells
-    from al_orchestrator.reports.runs import curve_of, find_run, groups_of, status_of
-    from al_orchestrator.reports.tables import render_table
-    from al_orchestrator.run_dir import Workspace
-
-    workspace = Workspace(root.resolve())
-    statuses = [status_of(find_run(workspace, name)) for name in dict.fromkeys(runs)]
-    groups = groups_of(statuses)
-    curves = [curve_of(each, groups[each.run]) for each in statuses]
-    result = compared(curves, metric, baseline=baseline)
-    target = out or workspace.root / "compare" / f"{metric.replace('/', '-')}.png"
-    figures = plot_cells(result, curves, target)
-    if as_json:
-        print_json({**result.to_json(), "figures": [str(path) for path in figures]})
-        return
-    Console().print(render_table(result))
-    for path in figures:
-        typer.echo(f"learning curves: {path}")
-
-
 def ui(
     root: Root = DEFAULT_ROOT,
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
@@ -241,8 +204,8 @@ def gc(root: Root = DEFAULT_ROOT) -> None:
 
     Example: alo gc
     """
+    from al_orchestrator.cleaning import clean_workspace
     from al_orchestrator.run_dir import Workspace
-    from al_orchestrator.sweeping import sweep_workspace
 
-    freed = sweep_workspace(Workspace(root.resolve()))
+    freed = clean_workspace(Workspace(root.resolve()))
     typer.echo(f"{freed / 2**20:.1f} MiB freed")

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from al_orchestrator.config.identity import differences, identity_digest
 from al_orchestrator.config.models import ExperimentConfig, Validation
-from al_orchestrator.config.source import Source, dump_yaml, nearest, read_source
+from al_orchestrator.config.source import Override, Source, dump_yaml, nearest, read_source
+from al_orchestrator.errors import ConfigError
 
 __all__ = [
     "ExperimentConfig",
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+def load_config(path: str | Path, overrides: Sequence[str | Override] = ()) -> ExperimentConfig:
     """The experiment a YAML file describes, with ``a.b=value`` overrides applied.
 
     A relative path inside the file starts at the file's folder, one in an override at the current
@@ -35,6 +36,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentCo
         ConfigError: With every complaint, its line, and the allowed values.
     """
     source = read_source(Path(path), overrides)
+    if "base" in source.data:
+        raise ConfigError(f"{path} is a sweep, not an experiment: alo sweep {path}")
     source.data.setdefault("name", Path(path).stem)
     config = _validated(source)
     for location, relative in _relative_paths(config):
@@ -73,8 +76,10 @@ def _relative_paths(
 
 
 def _base(source: Source, location: tuple[str, ...]) -> Path:
-    overridden = any(location[: len(o.path)] == o.path for o in source.overrides)
-    return Path.cwd() if overridden else source.folder
+    for override in reversed(source.overrides):  # the last one is what stands there
+        if location[: len(override.path)] == override.path:
+            return override.folder or Path.cwd()
+    return source.folder
 
 
 def _replace(data: dict[str, Any], location: Sequence[str], path: str) -> None:

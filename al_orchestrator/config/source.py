@@ -8,6 +8,7 @@ error.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -72,11 +73,12 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^$"), [""])
 
 @dataclass(frozen=True)
 class Override:
-    """One ``--set a.b=value``."""
+    """One field set on top of a file, as by ``--set a.b=value``."""
 
     path: tuple[str, ...]
     value: object
-    text: str
+    text: str  # what errors call it
+    folder: Path | None = None  # relative paths in it start here; None is the current folder
 
     @classmethod
     def parse(cls, text: str) -> Override:
@@ -88,7 +90,7 @@ class Override:
         path, equals, value = text.partition("=")
         if not equals or not all(path.split(".")):
             raise ConfigError(f"--set {text}: write it as a.b=value")
-        return cls(tuple(path.split(".")), load_yaml(value, f"--set {path}"), text)
+        return cls(tuple(path.split(".")), load_yaml(value, f"--set {path}"), f"--set {text}")
 
 
 @dataclass(frozen=True)
@@ -101,11 +103,13 @@ class Source:
     root: yaml.Node | None
     overrides: tuple[Override, ...] = ()
 
-    def explain(self, error: ValidationError, model: type[BaseModel]) -> ConfigError:
+    def explain(
+        self, error: ValidationError, model: type[BaseModel], what: str = "an experiment"
+    ) -> ConfigError:
         """All of pydantic's complaints, each with its place and the names it may have meant."""
         lines = [self._line(complaint, model) for complaint in error.errors(include_url=False)]
         return ConfigError(
-            "\n".join([f"{self.origin} does not describe an experiment:", *dict.fromkeys(lines)])
+            "\n".join([f"{self.origin} does not describe {what}:", *dict.fromkeys(lines)])
         )
 
     def _line(self, complaint: Mapping[str, Any], model: type[BaseModel]) -> str:
@@ -134,7 +138,7 @@ class Source:
     def _place(self, location: Location) -> str:
         for override in self.overrides:
             if location[: len(override.path)] == override.path:
-                return f"--set {override.text}: "
+                return f"{override.text}: "
         node, mark = self.root, self.root.start_mark if self.root is not None else None
         for part in location:
             node, found = _child(node, part)
@@ -144,7 +148,7 @@ class Source:
         return f"line {mark.line + 1}: " if mark is not None else ""
 
 
-def read_source(path: Path, overrides: Sequence[str] = ()) -> Source:
+def read_source(path: Path, overrides: Sequence[str | Override] = ()) -> Source:
     """Reads a YAML file and applies ``--set`` values on top.
 
     Raises:
@@ -158,7 +162,7 @@ def read_source(path: Path, overrides: Sequence[str] = ()) -> Source:
     data = load_yaml(text, str(path))
     if not isinstance(data, dict):
         raise ConfigError(f"{path} holds no experiment: a mapping is expected at the top")
-    parsed = tuple(Override.parse(item) for item in overrides)
+    parsed = tuple(Override.parse(o) if isinstance(o, str) else o for o in overrides)
     for override in parsed:
         _apply(data, override)
     root = yaml.compose(text, Loader=_Loader)
@@ -199,9 +203,9 @@ def _apply(data: dict[str, Any], override: Override) -> None:
         if below is None:
             below = here[part] = {}
         if not isinstance(below, dict):
-            raise ConfigError(f"--set {override.text}: {part} is {below!r}, not a mapping")
+            raise ConfigError(f"{override.text}: {part} is {below!r}, not a mapping")
         here = below
-    here[override.path[-1]] = override.value
+    here[override.path[-1]] = copy.deepcopy(override.value)  # later overrides may change it
 
 
 def _step(here: object, part: str | int) -> object:

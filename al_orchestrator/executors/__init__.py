@@ -5,12 +5,24 @@ Importing this room loads neither Ray nor torch; `open_executor` loads what the 
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeVar
 
-from al_orchestrator.executors.base import Executor, Job
+from al_orchestrator.executors.base import Ended, Executor, Job
 from al_orchestrator.executors.settings import RaySettings, Resources
 
-__all__ = ["Executor", "Job", "RaySettings", "Resources", "open_executor"]
+__all__ = [
+    "Ended",
+    "Executor",
+    "Job",
+    "RaySettings",
+    "Resources",
+    "open_executor",
+    "run_side_by_side",
+]
+
+
+T = TypeVar("T")
 
 
 def open_executor(
@@ -31,3 +43,34 @@ def open_executor(
     from al_orchestrator.executors.ray_cluster import RayExecutor
 
     return RayExecutor(ray, resources)
+
+
+def run_side_by_side(
+    function: Callable[[T], None],
+    tasks: Mapping[str, T],
+    ray: RaySettings,
+    resources: Resources,
+    *,
+    starts_workers: bool,
+    ended: Callable[[Ended], None],
+) -> None:
+    """Calls `function(task)` for every task, as many at once as there is room for.
+
+    Args:
+        function: Picklable; what it raises ends its own call only.
+        tasks: By name; picklable.
+        ray: Which Ray.
+        resources: Of one call; cores not given are one.
+        starts_workers: Whether a call starts `resources.workers` workers of that size itself, and
+            needs nothing beside them.
+        ended: Told of each call as it ends, in this process.
+
+    Raises:
+        ConfigError: No node has what one call asks for, or there is no Ray.
+    """
+    from al_orchestrator.executors.ray_environment import prepare_ray_environment
+
+    prepare_ray_environment(embedded=ray.address == "local")
+    from al_orchestrator.executors.trials import run_trials
+
+    run_trials(function, tasks, ray, resources, starts_workers=starts_workers, ended=ended)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -54,3 +55,11 @@ class Executor(ABC):
     @abstractmethod
     def close(self) -> None:
         """Stops workers. Never raises."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """One of many independent calls, over."""
+
+    name: str
+    why: str | None  # it failed, in words; None where it returned

@@ -53,3 +53,9 @@ class Resources(BaseModel):
         if self.device == "cuda" and self.gpus_per_worker == 0:
             raise ValueError("device 'cuda' needs gpus_per_worker above 0")
         return self
+
+    def beside_others(self) -> Resources:
+        """The same for one of many runs: cores that are not given are one, not all of a node."""
+        if self.cpus_per_worker is not None:
+            return self
+        return self.model_copy(update={"cpus_per_worker": 1})

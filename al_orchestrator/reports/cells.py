@@ -61,10 +61,21 @@ class Cell:
     baseline: str | None
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
+    setting: str = ""  # what all of them have in common beside the regime
 
     @property
     def title(self) -> str:
-        return f"{self.dataset}: {self.start:,} labels, then {self.step:,} a round"
+        regime = f"{self.dataset}: {self.start:,} labels, then {self.step:,} a round"
+        return f"{regime}, {self.setting}" if self.setting else regime
+
+    @property
+    def regime(self) -> tuple[str, int, int]:
+        return self.dataset, self.start, self.step
+
+    @property
+    def key(self) -> tuple[str, int, int, str]:
+        """What `RunCurve.cell` of its runs is."""
+        return self.dataset, self.start, self.step, self.setting
 
 
 @dataclass(frozen=True)
@@ -110,6 +121,7 @@ def build_cell(
         baseline=reference,
         rows=tuple(_with_holm(rows)),
         notes=tuple(_notes(runs, high, reference)),
+        setting=runs[0].setting,
     )
 
 

@@ -11,13 +11,15 @@ from al_orchestrator.reports.cells import Cell, build_cell
 from al_orchestrator.reports.curves import RunCurve
 from al_orchestrator.reports.verdicts import REGIMES_FOR_A_WIN, lower_is_better, overall_verdict
 
+CellKey = tuple[str, int, int, str]
+
 EXPECTED = ("random", "margin", "entropy", "badge", "coreset")
 """Strategies a comparison should hold; those that are missing are named."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A cell for each regime, and over all of them one verdict for each group."""
+    """Cells, and over all of them one verdict for each group."""
 
     metric: str
     lower_is_better: bool
@@ -33,7 +35,8 @@ class Comparison:
 def compare(runs: Sequence[RunCurve], metric: str, *, baseline: str | None = None) -> Comparison:
     """Compares groups of runs by one metric; runs of different regimes are never averaged.
 
-    A regime is a dataset, a number of labels to start with and a batch size.
+    A regime is a dataset, a number of labels to start with and a batch size; a cell is a regime and
+    what else its runs have in common, `RunCurve.setting`.
 
     Args:
         runs: In any order; the answer does not depend on it.
@@ -49,10 +52,10 @@ def compare(runs: Sequence[RunCurve], metric: str, *, baseline: str | None = Non
     groups = sorted({run.group for run in runs})
     if baseline is not None and baseline not in groups:
         raise ConfigError(f"no group is called {baseline!r}; there are {', '.join(groups)}")
-    regimes, too_short = _regimes(runs)
+    found, too_short = _cells(runs)
     cells = tuple(
         build_cell(members, start=start, step=step, metric=metric, baseline=baseline)
-        for (_, start, step), members in sorted(regimes.items())
+        for (_, start, step, _), members in sorted(found.items())
     )
     return Comparison(
         metric=metric,
@@ -63,21 +66,21 @@ def compare(runs: Sequence[RunCurve], metric: str, *, baseline: str | None = Non
     )
 
 
-def _regimes(
+def _cells(
     runs: Sequence[RunCurve],
-) -> tuple[dict[tuple[str, int, int], list[RunCurve]], list[str]]:
-    """Runs by (dataset, start, step), and a note on those too short to tell their step."""
-    regimes: dict[tuple[str, int, int], list[RunCurve]] = defaultdict(list)
+) -> tuple[dict[CellKey, list[RunCurve]], list[str]]:
+    """Runs by their cell, and a note on those too short to tell their step."""
+    cells: dict[CellKey, list[RunCurve]] = defaultdict(list)
     for run in runs:
-        regimes[run.dataset, run.start, run.step].append(run)
-    with_steps = {(dataset, start) for dataset, start, step in regimes if step > 0}
+        cells[run.cell].append(run)
+    with_steps = {(dataset, start, setting) for dataset, start, step, setting in cells if step}
     notes = []
-    for dataset, start in sorted(with_steps):
-        short = regimes.pop((dataset, start, 0), [])
+    for dataset, start, setting in sorted(with_steps):
+        short = cells.pop((dataset, start, 0, setting), [])
         if short:
             names = ", ".join(sorted(run.run for run in short))
             notes.append(f"left out, because one round is not a curve: {names}")
-    return regimes, notes
+    return cells, notes
 
 
 def _missing(runs: Sequence[RunCurve]) -> list[str]:
@@ -87,14 +90,19 @@ def _missing(runs: Sequence[RunCurve]) -> list[str]:
 
 
 def _too_few(cells: Sequence[Cell]) -> list[str]:
-    if len(cells) >= REGIMES_FOR_A_WIN:
+    regimes = {cell.regime for cell in cells}
+    if len(regimes) >= REGIMES_FOR_A_WIN:
         return []
-    return [f"a win takes {REGIMES_FOR_A_WIN} regimes; this is {len(cells)}"]
+    return [f"a win takes {REGIMES_FOR_A_WIN} regimes; this is {len(regimes)}"]
 
 
 def _verdict(group: str, cells: Sequence[Cell], metric: str) -> str:
     rows = [(cell, row) for cell in cells for row in cell.rows if row.group == group]
     if rows and all(cell.baseline == group for cell, _ in rows):
         return "baseline"
-    differences = [row.difference.interval for _, row in rows if row.difference is not None]
-    return overall_verdict(differences, lower=lower_is_better(metric))
+    compared = [(cell.regime, row.difference) for cell, row in rows if row.difference is not None]
+    return overall_verdict(
+        [difference.interval for _, difference in compared],
+        lower=lower_is_better(metric),
+        regimes=[regime for regime, _ in compared],
+    )

@@ -29,6 +29,7 @@ class RunCurve:
     labels: Labels  # (R,) ascending; labels each round trained on
     metrics: Mapping[str, Doubles]  # each (R,)
     state: str  # `FINISHED`, or how far the run got
+    setting: str = ""  # what runs that are compared must have in common, beside the regime
 
     def __post_init__(self) -> None:
         if len(self.labels) == 0 or (np.diff(self.labels) <= 0).any():
@@ -52,6 +53,11 @@ class RunCurve:
     def step(self) -> int:
         """Labels of the first batch; 0 where there is one round only."""
         return int(self.labels[1] - self.labels[0]) if len(self.labels) > 1 else 0
+
+    @property
+    def cell(self) -> tuple[str, int, int, str]:
+        """Equal for runs that may be compared: dataset, start, step, setting."""
+        return self.dataset, self.start, self.step, self.setting
 
     def values(self, metric: str) -> Doubles:
         """The metric of each round.

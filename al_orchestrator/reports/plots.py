@@ -31,7 +31,8 @@ def plot_cells(
         raise ConfigError(f"{path.name!r} must end in {' or '.join(SUFFIXES)}")
     written = []
     for cell in comparison.cells:
-        regime = f"-{cell.dataset}-{cell.start}-{cell.step}" if len(comparison.cells) > 1 else ""
+        parts = [str(part).replace(" ", "-") for part in cell.key if part != ""]
+        regime = "-".join(["", *parts]) if len(comparison.cells) > 1 else ""
         target = path.with_name(f"{path.stem}{regime}{path.suffix}")
         plot_cell(cell, runs, target, metric=comparison.metric, mark=mark)
         written.append(target)
@@ -52,7 +53,7 @@ def plot_cell(
     """
     members: dict[str, list[RunCurve]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: run.seed):
-        if (run.dataset, run.start, run.step) == (cell.dataset, cell.start, cell.step):
+        if run.cell == cell.key:
             members[run.group].append(run)
     curves = [
         mean_curve(members[row.group], metric, is_reference=row.group == cell.baseline)

@@ -149,8 +149,8 @@ _NEXT = {
 }
 
 
-def curve_of(status: RunStatus, group: str) -> RunCurve:
-    """The measured rounds of a run, as comparisons want them.
+def curve_of(status: RunStatus, group: str, setting: str = "") -> RunCurve:
+    """The measured rounds of a run, as comparisons want them; see `RunCurve`.
 
     Raises:
         ConfigError: No round of it has been measured yet.
@@ -168,6 +168,7 @@ def curve_of(status: RunStatus, group: str) -> RunCurve:
         labels=np.array([r.labelled for r in measured], dtype=np.int64),
         metrics={name: np.array([r.metrics[name] for r in measured]) for name in names},
         state=status.state,
+        setting=setting,
     )
 
 

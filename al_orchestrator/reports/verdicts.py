@@ -39,19 +39,49 @@ def verdict_in_cell(difference: Interval | None, baseline: str | None, *, lower:
     return {1: "better", 0: "tie", -1: "worse"}[sign]
 
 
-def overall_verdict(differences: Sequence[Interval], *, lower: bool) -> str:
-    """What all regimes together say of a group, from its difference in each."""
-    signs = [sign for each in differences if (sign := _better(each, lower=lower)) is not None]
+def overall_verdict(
+    differences: Sequence[Interval], *, lower: bool, regimes: Sequence[object] | None = None
+) -> str:
+    """What all cells together say of a group, from its difference in each.
+
+    Args:
+        differences: One for each cell.
+        lower: Whether lower values are better.
+        regimes: The regime of each cell, where several cells may share one (with other encoders,
+            say); by default each cell is a regime of its own.
+    """
+    of = range(len(differences)) if regimes is None else regimes
+    signs = [
+        (regime, sign)
+        for regime, each in zip(of, differences, strict=True)
+        if (sign := _better(each, lower=lower)) is not None
+    ]
     if not signs:
         return "one seed: no interval" if differences else "nothing to compare with"
-    if len(signs) < REGIMES_FOR_A_WIN:
-        return "tie" if signs == [0] else f"{_shown(differences)}, in one regime only"
-    better, worse = signs.count(1), signs.count(-1)
+    better = {regime for regime, sign in signs if sign > 0}
+    worse = {regime for regime, sign in signs if sign < 0}
+    num_regimes, unit = len({regime for regime, _ in signs}), "regimes"
     if better and worse:
-        return f"mixed: better in {better} and worse in {worse} of {len(signs)} regimes"
-    if max(better, worse) < REGIMES_FOR_A_WIN:
+        up, down = (sum(sign == s for _, sign in signs) for s in (1, -1))
+        unit = unit if num_regimes == len(signs) else "cells"
+        return f"mixed: better in {up} and worse in {down} of {len(signs)} {unit}"
+    if num_regimes < REGIMES_FOR_A_WIN:
+        return _in_one_regime([sign for _, sign in signs], differences)
+    if max(len(better), len(worse)) < REGIMES_FOR_A_WIN:
         return "tie"
-    return f"{'win' if better else 'loss'} in {max(better, worse)} of {len(signs)} regimes"
+    return (
+        f"{'win' if better else 'loss'} in {max(len(better), len(worse))} of {num_regimes} regimes"
+    )
+
+
+def _in_one_regime(signs: Sequence[int], differences: Sequence[Interval]) -> str:
+    """The signs do not contradict each other."""
+    if not any(signs):
+        return "tie"
+    if len(signs) == 1:
+        return f"{_shown(differences)}, in one regime only"
+    word = "better" if max(signs) > 0 else "worse"
+    return f"{word} in {sum(map(bool, signs))} of {len(signs)} cells, in one regime only"
 
 
 def _better(difference: Interval, *, lower: bool) -> int | None:

@@ -194,4 +194,8 @@ def test_every_shipped_preset_is_an_experiment() -> None:
     presets = sorted(Path(__file__).parents[2].glob("experiments/**/*.yaml"))
     assert presets
     for preset in presets:
-        assert isinstance(load_config(preset), ExperimentConfig)
+        if preset.parent.name == "sweeps":
+            with pytest.raises(ConfigError, match="is a sweep, not an experiment: alo sweep"):
+                load_config(preset)
+        else:
+            assert isinstance(load_config(preset), ExperimentConfig)

@@ -14,13 +14,13 @@ from al_orchestrator.run_dir import RunDir, Workspace
 logger = logging.getLogger(__name__)
 
 
-def sweep_workspace(workspace: Workspace) -> int:
+def clean_workspace(workspace: Workspace) -> int:
     """Tidies every run that nobody drives; returns the bytes freed."""
     before = _size(workspace.root)
     for run in workspace.runs():
         try:
             with run.held():
-                _sweep_run(run)
+                _clean_run(run)
         except AloError as error:  # in use, or beyond reading
             logger.warning("%s is left alone: %s", run.name, error)
     for leftover in (workspace.root / "datasets").glob(".packing-*"):
@@ -28,7 +28,7 @@ def sweep_workspace(workspace: Workspace) -> int:
     return before - _size(workspace.root)
 
 
-def _sweep_run(run: RunDir) -> None:
+def _clean_run(run: RunDir) -> None:
     with Pool(run.ledger, read_only=True) as pool:
         for each in pool.rounds():
             if each.state is RoundState.CLOSED:

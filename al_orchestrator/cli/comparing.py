@@ -1,0 +1,106 @@
+"""`alo compare`: which differences are real."""
+
+from __future__ import annotations
+
+import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from al_orchestrator.cli.options import DEFAULT_ROOT, Json, Root, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from al_orchestrator.reports.curves import RunCurve
+    from al_orchestrator.run_dir import Workspace
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(compare)
+
+
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Runs, by name (* matches) or folder; or one sweep's YAML.", show_default=False
+        ),
+    ],
+    metric: Annotated[str, typer.Option(help="What to compare.")] = "test/accuracy",
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="The axis of a sweep whose options are compared; repeatable."),
+    ] = None,
+    baseline: Annotated[str | None, typer.Option(help="Group to compare with.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the learning curves go (.png, .svg).")
+    ] = None,
+    root: Root = DEFAULT_ROOT,
+    as_json: Json = False,
+) -> None:
+    """Compare runs: learning curves with intervals, areas under them, paired differences.
+
+    Example: alo compare quickstart margin --metric test/balanced_accuracy
+    """
+    from rich.console import Console
+
+    from al_orchestrator.reports.comparison import compare as compared
+    from al_orchestrator.reports.plots import plot_cells
+    from al_orchestrator.reports.tables import render_table
+    from al_orchestrator.run_dir import Workspace
+    from al_orchestrator.sweeps import is_sweep
+
+    workspace = Workspace(root.resolve())
+    if len(runs) == 1 and is_sweep(Path(runs[0])):
+        curves, chosen, stem = _of_sweep(workspace, Path(runs[0]), by or [], baseline)
+    else:
+        curves, chosen, stem = _of_runs(workspace, runs, by or []), baseline, ""
+    result = compared(curves, metric, baseline=chosen)
+    target = out or workspace.root / "compare" / f"{stem}{metric.replace('/', '-')}.png"
+    figures = plot_cells(result, curves, target)
+    if as_json:
+        print_json({**result.to_json(), "figures": [str(path) for path in figures]})
+        return
+    Console().print(render_table(result))
+    for path in figures:
+        typer.echo(f"learning curves: {path}")
+
+
+def _of_sweep(
+    workspace: Workspace, path: Path, by: Sequence[str], baseline: str | None
+) -> tuple[list[RunCurve], str | None, str]:
+    from al_orchestrator.errors import ConfigError
+    from al_orchestrator.sweeps import load_plan
+    from al_orchestrator.sweeps.curves import compared_axes, curves_of, default_baseline
+
+    plan = load_plan(path)
+    axes = compared_axes(plan, by)
+    curves, left = curves_of(plan, workspace, axes)
+    if not curves:
+        raise ConfigError(f"no run of {path} has finished in {workspace.root}; alo sweep {path}")
+    if left:
+        typer.echo(
+            f"{left} of {len(plan.trials)} runs have not finished and are left out", err=True
+        )
+    stem = "-".join([plan.name, *axes, ""])
+    return curves, baseline or default_baseline(plan, axes), stem
+
+
+def _of_runs(workspace: Workspace, names: Sequence[str], by: Sequence[str]) -> list[RunCurve]:
+    from al_orchestrator.errors import ConfigError
+    from al_orchestrator.reports.runs import curve_of, find_run, groups_of, status_of
+
+    if by:
+        raise ConfigError("--by names an axis of a sweep; give the sweep's YAML and nothing else")
+    there = [run.name for run in workspace.runs()]
+    chosen = [match for name in names for match in _matching(name, there)]
+    statuses = [status_of(find_run(workspace, name)) for name in dict.fromkeys(chosen)]
+    groups = groups_of(statuses)
+    return [curve_of(each, groups[each.run]) for each in statuses]
+
+
+def _matching(name: str, there: Sequence[str]) -> list[str]:
+    """The runs a pattern matches; the name itself where it is none or matches nothing."""
+    return (fnmatch.filter(there, name) if "*" in name or "?" in name else []) or [name]
