@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-Purpose = Literal["validation", "seed_set", "train", "predict", "select", "oracle"]
+Purpose = Literal["validation", "seed_set", "train", "predict", "select", "oracle", "evaluate"]
 
 
 def derive_seed(seed: int, number: int, purpose: Purpose, step: int = 0) -> int:

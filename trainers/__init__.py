@@ -25,6 +25,13 @@ from trainers.base import (
 )
 from trainers.encoders import Encoder
 from trainers.ensemble import Ensemble
+from trainers.evaluating import (
+    EncoderEvaluation,
+    EvaluationTask,
+    Judgement,
+    PublishedProbe,
+    evaluate_encoder,
+)
 from trainers.fer_classifier import FERClassifier
 from trainers.linear_probe import LinearProbe
 from trainers.pretrainers import AnyPretrainer
@@ -38,10 +45,13 @@ __all__ = [
     "AnyTrainer",
     "Attack",
     "Encoder",
+    "EncoderEvaluation",
     "Ensemble",
+    "EvaluationTask",
     "Examples",
     "FERClassifier",
     "Images",
+    "Judgement",
     "LinearProbe",
     "Output",
     "PredictTask",
@@ -49,9 +59,11 @@ __all__ = [
     "PretrainReport",
     "PretrainTask",
     "Pretrainer",
+    "PublishedProbe",
     "TrainReport",
     "TrainTask",
     "Trainer",
     "TrainingError",
     "WeightPolicy",
+    "evaluate_encoder",
 ]

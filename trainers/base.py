@@ -217,9 +217,14 @@ class Trainer(BaseModel, ABC):
         """Why `predict` cannot give these outputs, and the way out; None if it can."""
         return None
 
+    def starting_encoder(self) -> Encoder | None:
+        """The encoder it trains on or from; None for a learner without one."""
+        return None
+
     def pretraining(self) -> Encoder | None:
         """The encoder that has to be pretrained before the first round, if there is one."""
-        return None
+        encoder = self.starting_encoder()
+        return encoder if encoder is not None and encoder.pretrain else None
 
     def pretrained(self, weights: Path) -> Self:  # noqa: ARG002 - for those with an encoder
         """This trainer once the pretraining of its encoder has left this file."""

@@ -72,8 +72,8 @@ class Ensemble(Trainer):
         return self
 
     @override
-    def pretraining(self) -> Encoder | None:
-        return self.member.pretraining()
+    def starting_encoder(self) -> Encoder | None:
+        return self.member.starting_encoder()
 
     @override
     def pretrained(self, weights: Path) -> Ensemble:

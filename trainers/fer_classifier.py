@@ -63,8 +63,8 @@ class FERClassifier(Recipe, Trainer):
         return self
 
     @override
-    def pretraining(self) -> Encoder | None:
-        return self.encoder if self.encoder.pretrain else None
+    def starting_encoder(self) -> Encoder:
+        return self.encoder
 
     @override
     def pretrained(self, weights: Path) -> FERClassifier:

@@ -67,8 +67,8 @@ class LinearProbe(Trainer):
         return self
 
     @override
-    def pretraining(self) -> Encoder | None:
-        return self.encoder if self.encoder.pretrain else None
+    def starting_encoder(self) -> Encoder:
+        return self.encoder
 
     @override
     def pretrained(self, weights: Path) -> LinearProbe:

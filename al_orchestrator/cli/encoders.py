@@ -132,6 +132,65 @@ def import_encoder(
     typer.echo(f"use it: --set trainer.encoder.name={network} --set trainer.encoder.weights={to}")
 
 
+@encoders.command("evaluate")
+def evaluate_encoder(
+    config: Annotated[Path, typer.Argument(help="An experiment's YAML.", show_default=False)],
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Another one of the workspace: the beginning of its key."),
+    ] = None,
+    labels: Annotated[
+        int | None, typer.Option(help="Labels of the pool to use, drawn by the seed; else all.")
+    ] = None,
+    published: Annotated[
+        int | None,
+        typer.Option(metavar="EPOCHS", help="Also train a head as SimFLE does, so many epochs."),
+    ] = None,
+    set_: Set = None,
+    root: Root = DEFAULT_ROOT,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge an encoder by neighbours and by a linear head, with labels no run of it sees.
+
+    Example: alo encoders evaluate experiments/tiny/pretrain_simclr.yaml --labels 200
+    """
+    from dataclasses import asdict
+
+    from al_orchestrator import logs
+    from al_orchestrator.cli.signals import obeying_schedulers
+    from al_orchestrator.config import load_config
+    from al_orchestrator.encoder_evaluation import evaluate
+    from trainers import EncoderEvaluation, PublishedProbe
+
+    console = logs.configure(quiet=quiet)
+    probe = None if published is None else PublishedProbe(epochs=published)
+    with obeying_schedulers():
+        found = evaluate(
+            load_config(config, set_ or ()),
+            root,
+            settings=EncoderEvaluation(published=probe),
+            key=encoder,
+            labels=labels,
+            watcher=logs.Bar(console),
+        )
+    if as_json:
+        print_json(asdict(found))
+        return
+    typer.echo(
+        f"{found.encoder}: {found.labelled:,} labels of the pool, {found.validation:,} choose, "
+        f"{found.test:,} test"
+    )
+    typer.echo(f"{'':32}{'':12}{'validation':>20}{'test':>20}")
+    typer.echo(f"{'':32}{'chosen':12}{'accuracy  balanced':>20}{'accuracy  balanced':>20}")
+    for each in found.judgements:
+        numbers = "".join(
+            f"{m['accuracy']:11.4f}{m['balanced_accuracy']:9.4f}" if m else f"{'–':>11}{'–':>9}"
+            for m in (each.validation, each.test)
+        )
+        typer.echo(f"{each.method:32}{each.chosen:12}{numbers}")
+
+
 def _architecture(stored: StoredEncoder) -> str:
     width = stored.recipe.encoder["width"]
     return f"{stored.recipe.encoder['name']}{'' if width is None else f'/{width}'}"
