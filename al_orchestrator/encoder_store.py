@@ -70,13 +70,12 @@ def recipe_of(
     """
     method = encoder.pretrain
     assert method is not None  # the caller asks for encoders that are pretrained
-    settings = method.model_dump(mode="json", exclude={"seed", "checkpoint_every_s"})
     labels = None
     if labelled is not None:
         labels = digest_of_json([labelled.rows.tolist(), labelled.labels.tolist()])
     return Recipe(
         encoder={"name": encoder.name, "width": encoder.width},
-        method=settings,
+        method=method.settings(),
         seed=seed if method.seed is None else method.seed,
         images=digest_of_json(images),
         labels=labels,

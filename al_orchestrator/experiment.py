@@ -254,6 +254,7 @@ def _checked(config: ExperimentConfig, data: PackedDataset) -> Splits:
     encoder = config.trainer.pretraining()
     if encoder is not None and encoder.pretrain is not None:
         reason = encoder.pretrain.refusal(encoder, shape)
+        reason = reason or _too_few_workers(config, encoder.pretrain.workers)
         if reason is not None:
             raise ConfigError(f"pretrain {encoder.pretrain.name}: {reason}")
     for each, size in _selections(config, strategy, len(splits.pool)):
@@ -264,6 +265,19 @@ def _checked(config: ExperimentConfig, data: PackedDataset) -> Splits:
         if reason is not None:
             raise ConfigError(f"strategy {each.name} with trainer {config.trainer.name}: {reason}")
     return splits
+
+
+def _too_few_workers(config: ExperimentConfig, wanted: int) -> str | None:
+    if wanted == 1:
+        return None
+    if config.executor == "in_process":
+        return f"pretrain.workers is {wanted}, and executor in_process runs one call at a time"
+    if wanted > config.resources.workers:
+        return (
+            f"pretrain.workers is {wanted} and resources.workers {config.resources.workers}; "
+            "they have to run at the same time, so raise resources.workers"
+        )
+    return None
 
 
 def _selections(

@@ -14,6 +14,7 @@ from al_orchestrator.encoder_store import EncoderStore, Recipe, StoredEncoder
 from al_orchestrator.errors import ConfigError
 from al_orchestrator.executors import Executor
 from al_orchestrator.executors.base import Job
+from al_orchestrator.executors.together import submit_together
 from al_orchestrator.experiment import LazyExecutor, checked_data
 from al_orchestrator.run_dir import Workspace
 from trainers import Encoder, Images, Pretrainer, PretrainReport, PretrainTask
@@ -97,8 +98,8 @@ def _run(
 ) -> PretrainReport:
     logger.info("pretraining %s by %s on %s", encoder.name, method.name, executor.describe())
     watcher.began(0, "pretrain")
-    log = task.out_dir / "worker.log"
-    job = executor.submit(partial(method.pretrain, encoder), task, log=log)
+    function, tasks = partial(method.pretrain, encoder), task.shared_by(method.workers)
+    job = submit_together(executor, function, tasks, task.out_dir)
     try:
         return _wait(job, task.out_dir / HISTORY_FILE, watcher)
     except BaseException:

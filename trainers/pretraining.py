@@ -12,6 +12,7 @@ inside `Pretrainer.pretrain`, which runs on a worker. What every pretrainer prom
   generator is read or left changed.
 * **It goes on where it was killed**, at the last whole epoch, and on a CPU ends in the same weights
   as if it had not been.
+* **Several processes make what one makes**, but for rounding: `PretrainTask.seat`.
 * **It writes only below `out_dir`**, and each file appears whole.
 * **What it leaves is an encoder file** like any other: `Encoder.weights` reads it by name, and
   `PretrainReport.digest` is the digest every later fit has to start from.
@@ -21,9 +22,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -47,6 +48,15 @@ def nobody() -> Examples:
     return Examples(rows=np.empty(0, np.int64), labels=np.empty(0, np.int64))
 
 
+@dataclass(frozen=True)
+class Seat:
+    """A place among several processes that carry out one task together."""
+
+    rank: int
+    size: int
+    rendezvous: Path  # a file, not there yet, that all of them see
+
+
 @dataclass(frozen=True, eq=False)
 class PretrainTask:
     """Everything one pretraining needs, on any machine, twice."""
@@ -60,6 +70,15 @@ class PretrainTask:
     labelled: Examples = field(default_factory=nobody)
     """(M,) of `rows`, for a method that reads labels; nobody's for one that does not."""
     resume_from: Path | None = None  # an earlier attempt's folder
+    seat: Seat | None = None
+    """One of several that share every minibatch; the process of rank 0 writes all files."""
+
+    def shared_by(self, workers: int) -> list[PretrainTask]:
+        """The same task for each of so many processes."""
+        if workers == 1:
+            return [self]
+        seats = [Seat(rank, workers, self.out_dir / "rendezvous") for rank in range(workers)]
+        return [replace(self, seat=seat) for seat in seats]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +125,9 @@ class Pretrainer(BaseModel, ABC):
     """Random views of an image."""
     compute: Compute = Compute()
     """Precision and memory layout."""
+    workers: int = Field(default=1, ge=1)
+    """Processes that share each minibatch, with one loss, one batch norm and one gradient over all
+    of it; at most resources.workers. The weights are those of one process but for rounding."""
     checkpoint_every_s: float = Field(default=10.0, ge=0)
     """Least seconds between two epoch checkpoints: what a kill may cost."""
 
@@ -127,6 +149,10 @@ class Pretrainer(BaseModel, ABC):
         from trainers.deep.pretrain import pretrain_encoder
 
         return pretrain_encoder(self, encoder, task)
+
+    def settings(self) -> dict[str, Any]:
+        """The fields that decide the weights, as plain JSON; the seed stands by itself."""
+        return self.model_dump(mode="json", exclude={"seed", "checkpoint_every_s", "workers"})
 
     def can_resume(self, folder: Path) -> bool:
         """Whether an earlier attempt's folder holds something to go on from."""

@@ -24,6 +24,7 @@ from al_orchestrator.errors import InvariantBroken, LedgerError
 from al_orchestrator.splits import Ids
 from trainers import AnyTrainer, Encoder, Examples, PretrainTask
 from trainers.base import Trainer
+from trainers.pretraining import nobody
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ class Pretraining:
                 cache_dir=self._rooms.encoders,
                 device=self._rooms.executor().device,
                 resume_from=resume_from,
-                **({} if labelled is None else {"labelled": labelled}),
+                labelled=nobody() if labelled is None else labelled,
             )
 
         provenance = self._rooms.pool.provenance()
@@ -140,7 +141,9 @@ class Pretraining:
             folder,
         )
         pretrain = partial(method.pretrain, encoder)
-        report = self._workers.run(0, "pretrain", pretrain, task, place)
+        report = self._workers.run(
+            0, "pretrain", pretrain, task, place, lambda whole: whole.shared_by(method.workers)
+        )
         labels = 0 if labelled is None else len(labelled)
         return self._store.publish(recipe, report, images=len(rows), labels=labels)
 

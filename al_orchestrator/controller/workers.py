@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from al_orchestrator.controller.rooms import Rooms
 from al_orchestrator.errors import JobFailed, WorkerLost
 from al_orchestrator.executors.base import Job
+from al_orchestrator.executors.together import submit_together
 from al_orchestrator.pool import Outcome, StageName
 
 logger = logging.getLogger(__name__)
@@ -42,15 +43,19 @@ class Workers:
         function: Callable[[Any], T],
         task_of: Callable[[Path, Path | None], object],
         place: Place | None = None,
+        shared: Callable[[Any], Sequence[Any]] = lambda task: [task],
     ) -> T:
-        """Runs a stage on a worker; a lost worker is replaced, and its work goes on elsewhere."""
+        """Runs a stage on a worker; a lost worker is replaced, and its work goes on elsewhere.
+
+        `shared` makes of a task those of several workers that carry it out together.
+        """
         place = place or self._in_round(number, stage)
         for left in range(self._rooms.config.retries, -1, -1):
             folder, earlier = self._start_attempt(number, stage, place)
             self._rooms.watcher.began(number, stage)
             try:
-                log = folder / "worker.log"
-                job = self._rooms.executor().submit(function, task_of(folder, earlier), log=log)
+                tasks = shared(task_of(folder, earlier))
+                job = submit_together(self._rooms.executor(), function, tasks, folder)
                 return self._wait(job, folder)
             except WorkerLost as error:
                 self._end_attempt(number, stage, error)

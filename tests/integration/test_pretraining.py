@@ -289,3 +289,44 @@ def test_an_imported_encoder_is_written_under_our_names_and_accounted_for(tmp_pa
     imported = checkpoints.load(tmp_path / "ours.pt")
     assert isinstance(imported["meta"], dict)
     assert imported["meta"]["digest"] == stored.digest
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_several_workers_pretrain_one_encoder(tmp_path: Path) -> None:
+    shared = {**SIMCLR, "workers": 2}
+    fields: dict[str, Any] = {
+        "trainer": {**SMALL["trainer"], "encoder": {**NARROW, "pretrain": shared}},
+        "executor": "ray",
+        "ray": {"num_cpus": 2},
+        "resources": {"workers": 2, "cpus_per_worker": 1, "device": "cpu"},
+        "budget": {"initial": 20, "batch_size": 10, "rounds": 1},
+    }
+    with opened(tmp_path, "run", **fields) as experiment:
+        assert len(list(experiment.rounds())) == 1
+    (stored,) = EncoderStore(tmp_path / "encoders").entries()
+    assert stored.notes["processes"] == "2"
+    assert len(stored.history()) == 2
+    # How many made it does not make it another encoder.
+    alone = configured("alone", trainer=SMALL["trainer"])
+    again, is_new = pretrain(alone, tmp_path)
+    assert (again.digest, is_new) == (stored.digest, False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"executor": "in_process"}, "executor in_process runs one call at a time"),
+        ({"executor": "ray"}, "pretrain.workers is 3 and resources.workers 1"),
+    ],
+)
+def test_more_workers_than_can_run_at_once_are_refused(
+    tmp_path: Path, fields: dict[str, Any], words: str
+) -> None:
+    shared = {**NARROW, "pretrain": {**SIMCLR, "workers": 3}}
+    trainer = {**SMALL["trainer"], "encoder": shared}
+    with (
+        pytest.raises(ConfigError, match=words),
+        opened(tmp_path, "run", trainer=trainer, **fields),
+    ):
+        pass

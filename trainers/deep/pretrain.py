@@ -19,6 +19,7 @@ from trainers.base import TrainingError
 from trainers.deep import checkpoints
 from trainers.deep.checkpoints import digest_of_weights
 from trainers.deep.compute import hardware, repeatable
+from trainers.deep.gang import Gang, seated
 from trainers.deep.images import Normaliser, Pixels, open_packed
 from trainers.deep.losses.geometry import alignment, effective_rank, mean_deviation, uniformity
 from trainers.deep.methods import Batch
@@ -75,20 +76,33 @@ def pretrain_encoder(
     Raises:
         TrainingError: See `Pretrainer.pretrain`.
     """
-    started = time.perf_counter()
     _check(pretrainer, encoder, task)
-    progress = open_progress(pretrainer, encoder, task)
+    with seated(task.seat, task.device) as gang:
+        return _pretrain(pretrainer, encoder, task, gang)
+
+
+def _pretrain(
+    pretrainer: Pretrainer, encoder: Encoder, task: PretrainTask, gang: Gang
+) -> PretrainReport:
+    started = time.perf_counter()
+    progress = open_progress(pretrainer, encoder, task, gang)
     material = material_of(pretrainer, task)
-    steps = len(material) // min(pretrainer.batch_size, len(material))
+    steps = len(material) // minibatch_size(pretrainer, material, gang)
     saved = time.monotonic()
     with repeatable(progress.mode, task.device):
         for number in range(len(progress.history) + 1, pretrainer.epochs + 1):
             _one_epoch(pretrainer, task, progress, material, number, steps)
-            if time.monotonic() - saved >= pretrainer.checkpoint_every_s:
+            if gang.leads and time.monotonic() - saved >= pretrainer.checkpoint_every_s:
                 save_progress(progress, pretrainer, encoder, task)
                 saved = time.monotonic()
     path, digest = _save_encoder(progress, pretrainer, task)
-    (task.out_dir / EPOCH_CHECKPOINT).unlink(missing_ok=True)
+    if gang.agreed(digest) != digest:
+        raise TrainingError(
+            f"process {gang.rank} of {gang.size} ended with other weights than process 0; "
+            "let all of them run on the same kind of device"
+        )
+    if gang.leads:
+        (task.out_dir / EPOCH_CHECKPOINT).unlink(missing_ok=True)
     return PretrainReport(
         encoder=path,
         digest=digest,
@@ -104,6 +118,7 @@ def pretrain_encoder(
             "precision": progress.mode.precision,
             "channels_last": str(progress.mode.channels_last),
             "threads": str(progress.mode.threads),
+            "processes": str(gang.size),
         },
     )
 
@@ -127,6 +142,11 @@ def _check(pretrainer: Pretrainer, encoder: Encoder, task: PretrainTask) -> None
     stray = np.setdiff1d(task.labelled.rows, task.rows)
     if len(stray):
         raise TrainingError(f"{len(stray)} labelled rows are not of the pool, first {stray[0]}")
+    if task.seat is not None and pretrainer.batch_size < 2 * task.seat.size:
+        raise TrainingError(
+            f"a minibatch of {pretrainer.batch_size} images is too small for {task.seat.size} "
+            "processes; raise pretrain.batch_size, or lower pretrain.workers"
+        )
     if len(task.rows) < 2:
         raise TrainingError(f"there are {len(task.rows)} images; pretraining needs 2 and more")
 
@@ -169,12 +189,14 @@ def _one_epoch(
             terms = progress.method.losses(batch)
         progress.optimizer.zero_grad()
         torch.autograd.backward(terms["loss"])
+        progress.gang.average([w for g in progress.optimizer.param_groups for w in g["params"]])
         progress.optimizer.step()
         progress.method.after_step()
         for name, value in terms.items():  # kept on the device: reading would wait for each step
             sums[name] = sums.get(name, 0) + value.detach()
     record: Record = {"epoch": number, "total_epochs": pretrainer.epochs}
-    record |= {name: float(total) / steps for name, total in sums.items()}
+    means = progress.gang.mean(torch.stack([*sums.values()]).double() / steps)
+    record |= dict(zip(sums, means.tolist(), strict=True))
     if not math.isfinite(record["loss"]):
         raise TrainingError(
             f"the loss is {record['loss']} in epoch {number} at learning rate {lr:g}; "
@@ -184,6 +206,8 @@ def _one_epoch(
     record |= _shape_of_embedding(task, progress, material)
     record["seconds"] = time.perf_counter() - started
     progress.history.append(record)
+    if not progress.gang.leads:
+        return
     with (task.out_dir / HISTORY_FILE).open("a", encoding="utf-8") as log:
         log.write(json.dumps(record) + "\n")
 
@@ -218,22 +242,29 @@ def batches_of(
     number: int,
 ) -> Iterator[Batch]:
     """Full minibatches in this epoch's order; all chance of views is drawn before the first."""
-    count = len(material)
-    size = min(pretrainer.batch_size, count)
+    count, gang = len(material), progress.gang
+    size = minibatch_size(pretrainer, material, gang)
     order = torch.randperm(count, generator=generator(task.seed, "order", number))
     first = material.views.draw(count, generator(task.seed, "first view", number))
     second = material.views.draw(count, generator(task.seed, "second view", number))
     rng = generator(task.seed, "method", number)
     arrange, face_size = progress.mode.arrange, progress.method.face_size
     for start in range(0, count - size + 1, size):
-        positions = order[start : start + size]
+        positions = gang.share(order[start : start + size])
         yield Batch(
             first=arrange(material.seen(positions, first[positions])),
             second=arrange(material.seen(positions, second[positions])),
             faces=None if face_size is None else arrange(material.faces(positions, face_size)),
             classes=material.classes[positions.to(material.classes.device)],
             rng=rng,
+            gang=gang,
         )
+
+
+def minibatch_size(pretrainer: Pretrainer, material: Material, gang: Gang) -> int:
+    """Images of a step over all processes; as many for each of them."""
+    size = min(pretrainer.batch_size, len(material))
+    return size - size % gang.size
 
 
 @torch.no_grad()
@@ -272,6 +303,8 @@ def _save_encoder(
         "labels": len(task.labelled),
     }
     path = task.out_dir / ENCODER_FILE
+    if not progress.gang.leads:
+        return path, digest
     named = {f"encoder.{name}": tensor for name, tensor in weights.items()}
     checkpoints.save(path, {"weights": named, "meta": meta})
     return path, digest

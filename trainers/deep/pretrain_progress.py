@@ -14,6 +14,7 @@ from trainers.base import TrainingError
 from trainers.deep import checkpoints
 from trainers.deep.checkpoints import digest_of_weights
 from trainers.deep.compute import Mode, Workload, choose_mode
+from trainers.deep.gang import ALONE, Gang
 from trainers.deep.images import open_packed
 from trainers.deep.methods import Method, method_of
 from trainers.deep.networks import Plan, plan_network
@@ -38,20 +39,26 @@ class Progress:
     plan: Plan
     initial_digest: str
     history: list[Record] = field(default_factory=list)
+    gang: Gang = ALONE
 
     @property
     def steps(self) -> int:
         return int(self.history[-1]["steps"]) if self.history else 0
 
 
-def open_progress(pretrainer: Pretrainer, encoder: Encoder, task: PretrainTask) -> Progress:
+def open_progress(
+    pretrainer: Pretrainer, encoder: Encoder, task: PretrainTask, gang: Gang
+) -> Progress:
     """Where an earlier attempt was killed, or the very beginning."""
     log = task.out_dir / HISTORY_FILE
     left = _left_behind(pretrainer, encoder, task)
     if left is None:
-        log.write_text("", encoding="utf-8")
-        return begin(pretrainer, encoder, task)
-    progress = _restore(left, pretrainer, task)
+        if gang.leads:
+            log.write_text("", encoding="utf-8")
+        return begin(pretrainer, encoder, task, gang)
+    progress = _restore(left, pretrainer, task, gang)
+    if not gang.leads:
+        return progress
     save_progress(progress, pretrainer, encoder, task)  # this attempt may be killed at once
     with replacing(log) as temporary:
         lines = (json.dumps(record) + "\n" for record in progress.history)
@@ -59,19 +66,22 @@ def open_progress(pretrainer: Pretrainer, encoder: Encoder, task: PretrainTask) 
     return progress
 
 
-def begin(pretrainer: Pretrainer, encoder: Encoder, task: PretrainTask) -> Progress:
+def begin(
+    pretrainer: Pretrainer, encoder: Encoder, task: PretrainTask, gang: Gang = ALONE
+) -> Progress:
     """A pretraining before its first step."""
     height, width, channels = open_packed(task.images).shape[1:]
     # A head of two classes stands for none: an encoder does not know how many there will be.
     bare = encoder.model_copy(update={"weights": None, "pretrain": None})
     plan, _ = plan_network(bare, image_channels=channels, num_classes=2, dropout=0.0)
     workload = Workload(plan, (height, width), pretrainer.batch_size, task.device)
-    mode = choose_mode(pretrainer.compute, workload, task.cache_dir)
+    mode = gang.agreed(choose_mode(pretrainer.compute, workload, task.cache_dir))
     method = _blank_method(pretrainer, plan)
     method.draw(generator(task.seed, "init"))
     digest = digest_of_weights(method.state_dict())
     mode.place(method, task.device)
-    return Progress(method, _optimizer(pretrainer, method), mode, plan, digest)
+    gang.synchronise(method)
+    return Progress(method, _optimizer(pretrainer, method), mode, plan, digest, gang=gang)
 
 
 def _blank_method(pretrainer: Pretrainer, plan: Plan) -> Method:
@@ -95,9 +105,8 @@ def _optimizer(pretrainer: Pretrainer, method: Method) -> torch.optim.Optimizer:
 
 def identity_of(pretrainer: Pretrainer, encoder: Encoder, task: PretrainTask) -> str:
     """sha256 of all that decides the weights, and of nothing that another node may name anew."""
-    settings = pretrainer.model_dump(mode="json", exclude={"checkpoint_every_s", "seed"})
     numbers = (encoder.name, encoder.width, task.seed, task.images.mean, task.images.std)
-    digest = hashlib.sha256(json.dumps([settings, numbers], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([pretrainer.settings(), numbers], sort_keys=True).encode())
     for rows in (task.rows, task.labelled.rows, task.labelled.labels):
         digest.update(rows.tobytes() + b"\0")
     return digest.hexdigest()
@@ -136,13 +145,15 @@ def _left_behind(
     return content
 
 
-def _restore(content: dict[str, Any], pretrainer: Pretrainer, task: PretrainTask) -> Progress:
+def _restore(
+    content: dict[str, Any], pretrainer: Pretrainer, task: PretrainTask, gang: Gang
+) -> Progress:
     mode, plan = Mode(**content["mode"]), Plan(**content["plan"])
     method = _blank_method(pretrainer, plan)
     method.load_state_dict(content["weights"])
     mode.place(method, task.device)
+    gang.synchronise(method)
     optimizer = _optimizer(pretrainer, method)
     optimizer.load_state_dict(content["optimizer"])
-    return Progress(
-        method, optimizer, mode, plan, content["initial_digest"], list(content["history"])
-    )
+    history = list(content["history"])
+    return Progress(method, optimizer, mode, plan, content["initial_digest"], history, gang)

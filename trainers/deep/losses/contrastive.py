@@ -48,18 +48,28 @@ def contrastive(
         return -(of_positives / counts.clamp(min=1)).sum() / (counts > 0).sum()
 
 
-def sup_con(first: Tensor, second: Tensor, groups: Tensor, temperature: float) -> Tensor:
-    """SupCon of two views (N, D) each; all 2N are anchors.
+def sup_con(
+    first: Tensor,
+    second: Tensor,
+    groups: Tensor,
+    temperature: float,
+    *,
+    share: tuple[int, int] = (0, 1),
+) -> Tensor:
+    """SupCon of two views (N, D) each; all 2N are keys, and anchors too unless there are shares.
 
     `groups` are (N,) classes; a sample of a negative one, whose class nobody knows, has its own
-    other view for its only positive.
+    other view for its only positive. With `share` (r, W) the anchors are both views of the r-th of
+    W equal parts of the samples; the mean over all r is the loss without shares.
     """
     count = len(first)
     alone = -1 - torch.arange(count, device=groups.device)
     groups = torch.where(groups < 0, alone, groups).repeat(2)
     both = torch.cat([first, second])
-    own = torch.arange(2 * count, device=groups.device)
-    return contrastive(both, both, own, groups, groups, temperature)
+    rank, size = share
+    mine = torch.arange(count, device=groups.device).chunk(size)[rank]
+    own = torch.cat([mine, mine + count])
+    return contrastive(both[own], both, own, groups[own], groups, temperature)
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:

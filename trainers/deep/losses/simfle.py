@@ -25,20 +25,21 @@ def group_similarity(activations: Tensor) -> Tensor:
         return (flat @ flat.mT).mean(0)
 
 
-def grouping(activations: Tensor, groups: int) -> Tensor:
+def grouping(similarity: Tensor, groups: int) -> Tensor:
     """g: how far channels are from being alike within groups and unlike across, times 0.001.
 
-    Summed over all pairs and divided by (C / 512)^2, so that it does not grow with C.
+    Summed over all pairs of `group_similarity` (C, C) and divided by (C / 512)^2, so that it does
+    not grow with C.
     """
-    channels = activations.shape[1]
-    wanted = block_matrix(channels, groups).to(activations)
-    miss = (group_similarity(activations) - wanted).pow(2).sum()
+    channels = len(similarity)
+    wanted = block_matrix(channels, groups).to(similarity)
+    miss = (similarity - wanted).pow(2).sum()
     return 0.001 * miss / (channels / 512) ** 2
 
 
-def grouping_loss(activations: Tensor, groups: int) -> Tensor:
+def grouping_loss(similarity: Tensor, groups: int) -> Tensor:
     """L_g = g^2: the published code takes the squared error of g to zero."""
-    return grouping(activations, groups).pow(2)
+    return grouping(similarity, groups).pow(2)
 
 
 def distillation(outputs: Sequence[Tensor], temperature: float = 4.0) -> Tensor:

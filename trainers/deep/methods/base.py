@@ -13,18 +13,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from trainers.deep.gang import ALONE, Gang
 from trainers.deep.networks import Plan, build_encoder, draw_weights
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """A minibatch as a method sees it; images are normalised."""
+    """A minibatch, or this process's share of one, as a method sees it; images are normalised."""
 
     first: Tensor  # (B, Ch, h, w)
     second: Tensor  # (B, Ch, h, w), another view of the same images
     faces: Tensor | None  # (B, Ch, s, s) as they are, only resized; for a method with `face_size`
     classes: Tensor  # (B,) int64; -1 where nobody knows
-    rng: torch.Generator  # of this step's other chance, on the CPU
+    rng: torch.Generator  # of this step's other chance, on the CPU; the same in all processes
+    gang: Gang = ALONE  # the processes that have the other shares
 
 
 class Method(nn.Module, ABC):
@@ -41,7 +43,10 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The loss under "loss", and its terms by name, each () float32."""
+        """The loss under "loss", and its terms by name, each () float32.
+
+        The mean over the processes of `batch.gang` is that of the whole minibatch.
+        """
 
     def after_step(self) -> None:
         """Called after each step of the optimiser."""

@@ -24,7 +24,9 @@ class Conditions(Method):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         first = self.expander(self.encoder(batch.first)).float()
         second = self.expander(self.encoder(batch.second)).float()
-        terms, weights = vicreg_terms(first, second), self._settings
+        # Variances and covariances are those of the whole minibatch, in every process.
+        terms = vicreg_terms(batch.gang.gather(first), batch.gang.gather(second))
+        weights = self._settings
         loss = (
             weights.invariance * terms.invariance
             + weights.variance * terms.variance

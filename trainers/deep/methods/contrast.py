@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainers.deep.losses.contrastive import nt_xent, sup_con
+from trainers.deep.losses.contrastive import sup_con
 from trainers.deep.methods.base import Batch, Method
 from trainers.deep.nets.mlp import ProjectionHead
 from trainers.deep.networks import Plan
@@ -25,9 +25,16 @@ class Contrast(Method):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         both = torch.cat([batch.first, batch.second])
         first, second = self.projection(self.encoder(both)).float().chunk(2)
-        if self._reads_labels:
-            return {"loss": sup_con(first, second, batch.classes, self._temperature)}
-        return {"loss": nt_xent(first, second, self._temperature)}
+        gang = batch.gang
+        groups = batch.classes if self._reads_labels else torch.full_like(batch.classes, -1)
+        loss = sup_con(
+            gang.gather(first),
+            gang.gather(second),
+            gang.gather(groups),
+            self._temperature,
+            share=(gang.rank, gang.size),
+        )
+        return {"loss": loss}
 
     def draw(self, rng: torch.Generator) -> None:
         super().draw(rng)

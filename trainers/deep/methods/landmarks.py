@@ -12,7 +12,12 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from trainers.deep.losses.simfle import distillation, grouping_loss, reconstruction
+from trainers.deep.losses.simfle import (
+    distillation,
+    group_similarity,
+    grouping_loss,
+    reconstruction,
+)
 from trainers.deep.methods.base import Batch, untouched_statistics
 from trainers.deep.methods.bootstrap import Bootstrap
 from trainers.deep.nets.facemae import FACE_MAE, FaceMAE
@@ -42,9 +47,10 @@ class Landmarks(Bootstrap):
         settings, seen = self._settings, self.predict(batch)
         faces = cast("Tensor", batch.faces)
         activations = self.masking.activations(self._maps(faces)).float()
-        group = torch.randint(0, settings.groups, (len(faces),), generator=batch.rng)
+        gang = batch.gang
+        group = torch.randint(0, settings.groups, (gang.size * len(faces),), generator=batch.rng)
         scores = self.masking.patch_scores(
-            activations, group.to(faces.device), faces.shape[-1], self._side
+            activations, gang.share(group).to(faces.device), faces.shape[-1], self._side
         )
         painted = self.face_mae(faces, scores, self._keep)
         terms = {
@@ -59,7 +65,7 @@ class Landmarks(Bootstrap):
                 ],
                 settings.temperature,
             ),
-            "grouping": grouping_loss(activations, settings.groups),
+            "grouping": grouping_loss(gang.mean(group_similarity(activations)), settings.groups),
         }
         loss = (
             terms["similarity"]

@@ -64,21 +64,23 @@ def test_channels_that_are_dead_are_alike() -> None:
 def test_constant_activations_give_the_published_value(channels: int, groups: int) -> None:
     same = torch.full((2, channels, 4, 4), 0.3)
     g = 262.144 * (1 - 1 / groups)
-    assert float(grouping(same, groups)) == pytest.approx(g, rel=1e-5)
-    assert float(grouping_loss(same, groups)) == pytest.approx(g**2, rel=1e-5)
+    assert float(grouping(group_similarity(same), groups)) == pytest.approx(g, rel=1e-5)
+    assert float(grouping_loss(group_similarity(same), groups)) == pytest.approx(g**2, rel=1e-5)
 
 
 def test_the_miss_is_summed_over_all_pairs() -> None:
     maps = drawn(2, 6, 2, 2).abs()
     similar, wanted = group_similarity(maps).tolist(), block_matrix(6, 2).tolist()
     miss = sum((similar[i][j] - wanted[i][j]) ** 2 for i in range(6) for j in range(6))
-    assert float(grouping(maps, 2)) == pytest.approx(0.001 * miss / (6 / 512) ** 2)
+    assert float(grouping(group_similarity(maps), 2)) == pytest.approx(
+        0.001 * miss / (6 / 512) ** 2
+    )
 
 
 def test_gradients_of_the_grouping_loss_are_those_of_the_differences() -> None:
     maps = (0.5 + drawn(2, 4, 2, 2).abs()).requires_grad_()
     # L_g is of the order of 10^4 here, so it is scaled for the tolerances of the check.
-    assert torch.autograd.gradcheck(lambda x: grouping_loss(x, 2) / 1e4, maps)
+    assert torch.autograd.gradcheck(lambda x: grouping_loss(group_similarity(x), 2) / 1e4, maps)
 
 
 # Distillation

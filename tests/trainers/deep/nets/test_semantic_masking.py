@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainers.deep.losses.simfle import grouping
+from trainers.deep.losses.simfle import group_similarity, grouping
 from trainers.deep.nets.facemae import FACE_MAE, FaceMAE, FaceMAEPlan, patchify
 from trainers.deep.nets.semantic_masking import SemanticMasking, kept_tokens
 
@@ -86,7 +86,7 @@ def test_only_with_noise_does_the_grouping_loss_have_a_slope() -> None:
     slopes = []
     for jitter in (0.0, 0.01):
         module = masking(jitter)
-        grouping(module.activations(drawn(4, 8, 4, 4)), groups=4).backward()  # type: ignore[no-untyped-call]
+        grouping(group_similarity(module.activations(drawn(4, 8, 4, 4))), groups=4).backward()  # type: ignore[no-untyped-call]
         assert module.convolution.weight.grad is not None
         slopes.append(float(module.convolution.weight.grad.norm()))
     flat, steep = slopes
