@@ -41,6 +41,7 @@ from trainers.base import TrainingError
 logger = logging.getLogger(__name__)
 
 _LAST_FLUSH_S = 30.0
+_WATCHED = 4  # images; two to learn from and two to tell
 _PREDECESSOR_S = 3.0  # workers of a killed controller let go of its lock within about two seconds
 
 
@@ -251,12 +252,9 @@ def _checked(config: ExperimentConfig, data: PackedDataset) -> Splits:
         strategy = config.strategy.named(classes)
     except StrategyError as error:
         raise ConfigError(f"strategy {config.strategy.name}: {error}") from error
-    encoder = config.trainer.pretraining()
-    if encoder is not None and encoder.pretrain is not None:
-        reason = encoder.pretrain.refusal(encoder, shape)
-        reason = reason or _too_few_workers(config, encoder.pretrain.workers)
-        if reason is not None:
-            raise ConfigError(f"pretrain {encoder.pretrain.name}: {reason}")
+    reason = _refused_pretraining(config, shape, splits)
+    if reason is not None:
+        raise ConfigError(reason)
     for each, size in _selections(config, strategy, len(splits.pool)):
         reason = each.refusal(size)
         if reason is not None:
@@ -267,14 +265,23 @@ def _checked(config: ExperimentConfig, data: PackedDataset) -> Splits:
     return splits
 
 
-def _too_few_workers(config: ExperimentConfig, wanted: int) -> str | None:
-    if wanted == 1:
+def _refused_pretraining(
+    config: ExperimentConfig, shape: tuple[int, int, int], splits: Splits
+) -> str | None:
+    encoder = config.trainer.pretraining()
+    if encoder is None or encoder.pretrain is None:
         return None
-    if config.executor == "in_process":
-        return f"pretrain.workers is {wanted}, and executor in_process runs one call at a time"
-    if wanted > config.resources.workers:
+    method, workers = encoder.pretrain, encoder.pretrain.workers
+    reason = method.refusal(encoder, shape)
+    if reason is not None:
+        return f"pretrain {method.name}: {reason}"
+    if method.watch_every and len(splits.validation) < _WATCHED:
+        return "pretrain.watch_every needs a validation set; set validation.size"
+    if workers > 1 and config.executor == "in_process":
+        return f"pretrain.workers is {workers}, and executor in_process runs one call at a time"
+    if workers > config.resources.workers:
         return (
-            f"pretrain.workers is {wanted} and resources.workers {config.resources.workers}; "
+            f"pretrain.workers is {workers} and resources.workers {config.resources.workers}; "
             "they have to run at the same time, so raise resources.workers"
         )
     return None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from al_orchestrator.config import ExperimentConfig
 from al_orchestrator.controller import Blind, Watcher
-from al_orchestrator.controller.pretraining import recipe_for
+from al_orchestrator.controller.pretraining import recipe_for, watched_by
 from al_orchestrator.encoder_store import EncoderStore, Recipe, StoredEncoder
 from al_orchestrator.errors import ConfigError
 from al_orchestrator.executors import Executor
@@ -58,6 +58,7 @@ def pretrain(
                 cache_dir=workspace.encoders,
                 device=executor().device,
                 resume_from=_last_attempt(store, recipe, method),
+                watched=watched_by(method, data, splits),
             )
             report = _run(executor(), encoder, method, task, watcher or Blind())
         finally:

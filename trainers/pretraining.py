@@ -7,7 +7,8 @@ inside `Pretrainer.pretrain`, which runs on a worker. What every pretrainer prom
 `tests/trainers/test_pretrainers.py` checks for each member of `trainers.AnyPretrainer`:
 
 * **No label it was not given.** A task names rows of the pool, and labels only of rows that are
-  labelled already; a method that reads none is never handed any.
+  labelled already; a method that reads none is never handed any. What is watched has labels too,
+  is no part of the pool, and moves no weight.
 * **The task is everything.** Equal tasks give equal weights on the same CPU, bit for bit; no global
   generator is read or left changed.
 * **It goes on where it was killed**, at the last whole epoch, and on a CPU ends in the same weights
@@ -69,6 +70,8 @@ class PretrainTask:
     device: str  # "cpu", "cuda", "cuda:0"
     labelled: Examples = field(default_factory=nobody)
     """(M,) of `rows`, for a method that reads labels; nobody's for one that does not."""
+    watched: Examples = field(default_factory=nobody)
+    """Not of `rows`: what `Pretrainer.watch_every` measures on. No weight hangs on them."""
     resume_from: Path | None = None  # an earlier attempt's folder
     seat: Seat | None = None
     """One of several that share every minibatch; the process of rank 0 writes all files."""
@@ -128,6 +131,9 @@ class Pretrainer(BaseModel, ABC):
     workers: int = Field(default=1, ge=1)
     """Processes that share each minibatch, with one loss, one batch norm and one gradient over all
     of it; at most resources.workers. The weights are those of one process but for rounding."""
+    watch_every: int = Field(default=0, ge=0)
+    """Every so many epochs, and after the last, say how well neighbours and a linear head of one
+    half of the validation set tell the other half; 0 looks at no label."""
     checkpoint_every_s: float = Field(default=10.0, ge=0)
     """Least seconds between two epoch checkpoints: what a kill may cost."""
 
@@ -152,7 +158,8 @@ class Pretrainer(BaseModel, ABC):
 
     def settings(self) -> dict[str, Any]:
         """The fields that decide the weights, as plain JSON; the seed stands by itself."""
-        return self.model_dump(mode="json", exclude={"seed", "checkpoint_every_s", "workers"})
+        operational = {"seed", "checkpoint_every_s", "workers", "watch_every"}
+        return self.model_dump(mode="json", exclude=operational)
 
     def can_resume(self, folder: Path) -> bool:
         """Whether an earlier attempt's folder holds something to go on from."""

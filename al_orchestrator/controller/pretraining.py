@@ -21,10 +21,10 @@ from al_orchestrator.controller.workers import Place, Workers
 from al_orchestrator.datasets.base import PackedDataset
 from al_orchestrator.encoder_store import EncoderStore, Recipe, StoredEncoder, recipe_of
 from al_orchestrator.errors import InvariantBroken, LedgerError
-from al_orchestrator.splits import Ids
+from al_orchestrator.splits import Ids, Splits, examples
 from trainers import AnyTrainer, Encoder, Examples, PretrainTask
 from trainers.base import Trainer
-from trainers.pretraining import nobody
+from trainers.pretraining import Pretrainer, nobody
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,13 @@ def recipe_for(
         # Positions in the pool: rows of the file may differ where the images are the same.
         labelled = Examples(rows=np.searchsorted(rows, labelled.rows), labels=labelled.labels)
     return recipe_of(encoder, seed=seed, images=images, labelled=labelled)
+
+
+def watched_by(method: Pretrainer, data: PackedDataset, splits: Splits) -> Examples:
+    """The validation set for a method that is watched, else nobody."""
+    if not method.watch_every:
+        return nobody()
+    return examples(data.manifest, splits.validation)
 
 
 class Pretraining:
@@ -123,6 +130,7 @@ class Pretraining:
                 device=self._rooms.executor().device,
                 resume_from=resume_from,
                 labelled=nobody() if labelled is None else labelled,
+                watched=watched_by(method, self._rooms.data, self._rooms.splits),
             )
 
         provenance = self._rooms.pool.provenance()

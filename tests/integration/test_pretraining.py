@@ -291,6 +291,16 @@ def test_an_imported_encoder_is_written_under_our_names_and_accounted_for(tmp_pa
     assert imported["meta"]["digest"] == stored.digest
 
 
+def test_validation_labels_are_looked_at_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    trainer = {**PROBE, "encoder": {**NARROW, "pretrain": {**SIMCLR, "watch_every": 1}}}
+    stored, _ = pretrain(configured("watched", trainer=trainer), tmp_path)
+    assert all("watched/knn_accuracy" in record for record in stored.history())
+    assert stored.notes["watched"] == "40 labels of the validation set"
+    blind = configured("blind", trainer=trainer, validation={"size": 0})
+    with pytest.raises(ConfigError, match="watch_every needs a validation set"):
+        pretrain(blind, tmp_path)
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_several_workers_pretrain_one_encoder(tmp_path: Path) -> None:

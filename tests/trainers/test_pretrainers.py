@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -126,6 +127,29 @@ def test_the_shape_of_the_embedding_is_measured(report: PretrainReport) -> None:
         report.metrics
     )
     assert 1 <= report.metrics["effective_rank"] <= NARROW.channels
+
+
+def test_watching_measures_and_moves_no_weight(
+    pretrainer: Pretrainer, report: PretrainReport, task_of: TaskOf, toy: Toy
+) -> None:
+    watching = pretrainer.model_copy(update={"watch_every": 2})
+    task = task_of(pretrainer, "watched", watched=toy.examples(96, 130))
+    watched = watching.pretrain(NARROW, task)
+    assert watched.digest == report.digest
+    assert "watched/knn_accuracy" not in report.metrics
+    assert {"watched/knn_accuracy", "watched/linear_accuracy"} <= set(watched.metrics)
+    lines = [json.loads(x) for x in (task.out_dir / "metrics.jsonl").read_text().splitlines()]
+    assert ["watched/knn_accuracy" in line for line in lines] == [False, True, True]
+    assert watched.notes["watched"] == "34 labels of the validation set"
+    assert watching.settings() == pretrainer.settings()
+
+
+def test_what_is_watched_is_no_part_of_what_is_learned_from(task_of: TaskOf, toy: Toy) -> None:
+    watching = made("byol", watch_every=1)
+    with pytest.raises(TrainingError, match="part of what is learned from"):
+        watching.pretrain(NARROW, task_of(watching, "a", watched=toy.examples(90, 120)))
+    with pytest.raises(TrainingError, match="needs a validation set, and it has 0 images"):
+        watching.pretrain(NARROW, task_of(watching, "b"))
 
 
 def test_killed_after_an_epoch_it_ends_in_the_same_bits(

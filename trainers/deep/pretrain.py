@@ -26,6 +26,7 @@ from trainers.deep.methods import Batch
 from trainers.deep.pair_views import RandomViews
 from trainers.deep.pretrain_progress import Progress, Record, open_progress, save_progress
 from trainers.deep.seeding import generator
+from trainers.deep.watching import watch
 from trainers.encoders import Encoder
 from trainers.files import EPOCH_CHECKPOINT
 from trainers.pretraining import (
@@ -77,6 +78,7 @@ def pretrain_encoder(
         TrainingError: See `Pretrainer.pretrain`.
     """
     _check(pretrainer, encoder, task)
+    _check_beside(pretrainer, task)
     with seated(task.seat, task.device) as gang:
         return _pretrain(pretrainer, encoder, task, gang)
 
@@ -119,6 +121,7 @@ def _pretrain(
             "channels_last": str(progress.mode.channels_last),
             "threads": str(progress.mode.threads),
             "processes": str(gang.size),
+            "watched": f"{len(task.watched)} labels of the validation set",
         },
     )
 
@@ -142,13 +145,24 @@ def _check(pretrainer: Pretrainer, encoder: Encoder, task: PretrainTask) -> None
     stray = np.setdiff1d(task.labelled.rows, task.rows)
     if len(stray):
         raise TrainingError(f"{len(stray)} labelled rows are not of the pool, first {stray[0]}")
+    if len(task.rows) < 2:
+        raise TrainingError(f"there are {len(task.rows)} images; pretraining needs 2 and more")
+
+
+def _check_beside(pretrainer: Pretrainer, task: PretrainTask) -> None:
+    """What is beside the images learned from: other processes, and what is watched."""
     if task.seat is not None and pretrainer.batch_size < 2 * task.seat.size:
         raise TrainingError(
             f"a minibatch of {pretrainer.batch_size} images is too small for {task.seat.size} "
             "processes; raise pretrain.batch_size, or lower pretrain.workers"
         )
-    if len(task.rows) < 2:
-        raise TrainingError(f"there are {len(task.rows)} images; pretraining needs 2 and more")
+    if pretrainer.watch_every and len(task.watched) < 4:
+        raise TrainingError(
+            f"pretrain.watch_every needs a validation set, and it has {len(task.watched)} images; "
+            "raise validation.size, or watch nothing"
+        )
+    if np.isin(task.watched.rows, task.rows).any():
+        raise TrainingError("what is watched is part of what is learned from")
 
 
 def material_of(pretrainer: Pretrainer, task: PretrainTask) -> Material:
@@ -204,6 +218,9 @@ def _one_epoch(
         )
     record |= {"lr": lr, "steps": progress.steps + steps}
     record |= _shape_of_embedding(task, progress, material)
+    if _watches(pretrainer, number):
+        encoder, mode = progress.method.encoder, progress.mode
+        record |= watch(encoder, task.images, task.watched, mode, task.device)
     record["seconds"] = time.perf_counter() - started
     progress.history.append(record)
     if not progress.gang.leads:
@@ -259,6 +276,11 @@ def batches_of(
             rng=rng,
             gang=gang,
         )
+
+
+def _watches(pretrainer: Pretrainer, number: int) -> bool:
+    every = pretrainer.watch_every
+    return every > 0 and (number % every == 0 or number == pretrainer.epochs)
 
 
 def minibatch_size(pretrainer: Pretrainer, material: Material, gang: Gang) -> int:
