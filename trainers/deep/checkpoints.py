@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from trainers.base import TrainingError
+from trainers.deep.plain_pickle import load_plain
 from trainers.files import replacing
 
 Weights = Mapping[str, Tensor]
@@ -47,12 +48,16 @@ def save(path: Path, content: Mapping[str, object]) -> None:
 def load(path: Path) -> dict[str, object]:
     """Reads a checkpoint onto the CPU; refuses whatever is not tensors and plain values.
 
-    `argparse.Namespace` is let through, a bag of options in the checkpoints of ActiveFER.
+    `argparse.Namespace` is let through, a bag of options in the checkpoints of ActiveFER; so is a
+    state dict written by plain `pickle`.
 
     Raises:
         TrainingError: The file is missing, damaged, holds other objects, or is not a mapping.
     """
     try:
+        plain = _plainly(path)
+        if plain is not None:
+            return plain
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
@@ -69,3 +74,15 @@ def load(path: Path) -> dict[str, object]:
             "tensors: save the model's state_dict()"
         )
     return content
+
+
+def _plainly(path: Path) -> dict[str, object] | None:
+    """The mapping that plain `pickle` wrote; None where the file is of another kind."""
+    with path.open("rb") as file:
+        if file.read(2) == b"PK":  # a zip archive, which torch writes
+            return None
+    try:
+        content = load_plain(path)
+    except Exception:  # noqa: BLE001 - torch reads it then, or says why not
+        return None
+    return content if isinstance(content, dict) else None

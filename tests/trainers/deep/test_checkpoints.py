@@ -90,7 +90,30 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
         load(tmp_path / "x.pt")
 
 
-def test_a_plain_pickle_is_refused(tmp_path: Path) -> None:
+def test_a_plain_pickle_of_anything_but_tensors_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.pkl").write_bytes(pickle.dumps({"w": Evil()}, protocol=2))
     with pytest.raises(TrainingError, match=r"x\.pkl cannot be read"):
         load(tmp_path / "x.pkl")
+
+
+class EvilStorage:
+    """Hides what it wants to run inside the bytes of a storage."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return torch.storage._load_from_bytes, (pickle.dumps(Evil()),)
+
+
+def test_nothing_runs_from_inside_a_storage(tmp_path: Path) -> None:
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"w": EvilStorage()}))
+    with pytest.raises(TrainingError, match=r"x\.pkl cannot be read"):
+        load(tmp_path / "x.pkl")
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_a_plain_pickle_of_a_state_dict_is_read(tmp_path: Path, protocol: int) -> None:
+    layers = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(layers.state_dict(), protocol=protocol))
+    found = load(tmp_path / "x.pkl")
+    assert found.keys() == layers.state_dict().keys()
+    for name, tensor in layers.state_dict().items():
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=0)

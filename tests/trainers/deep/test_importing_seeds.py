@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import pickle
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -120,3 +122,15 @@ def test_half_a_simfle_file_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": state}, file)
     with pytest.raises(TrainingError, match="partly loaded resnet18 is refused"):
         imported(file, encoder)
+
+
+def test_activefers_final_model_is_a_plain_pickle_of_its_learner(tmp_path: Path) -> None:
+    encoder = Encoder(name="resnet18_cifar", width=4)
+    ours = weights(encoder)
+    head = {"linear.weight": torch.zeros(7, 32), "linear.bias": torch.zeros(7)}
+    file = tmp_path / "final_model.pkl"
+    file.write_bytes(pickle.dumps(OrderedDict({**ours, **head})))
+    found = imported(file, encoder)
+    assert_all_of(found, ours)
+    assert found.report is not None
+    assert set(found.report.ignored) == head.keys()
