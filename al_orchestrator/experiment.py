@@ -308,8 +308,11 @@ def _found(stack: ExitStack, run: RunDir, config: ExperimentConfig, data: Packed
             f"{run.folder} was started on dataset {recorded.dataset[:12]}, and "
             f"{config.dataset.name} now holds {data.manifest.fingerprint[:12]}: the data changed"
         )
-    run_key = recorded.run_key if recorded is not None else uuid.uuid4().hex
-    pool.found(Provenance(run_key, identity_digest(config), data.manifest.fingerprint))
+    if recorded is None:
+        identity, fingerprint = identity_digest(config), data.manifest.fingerprint
+        pool.found(Provenance(uuid.uuid4().hex, identity, fingerprint))
+    # Else `_take_folder` has compared the fields. Not the digests: an older program had fewer
+    # fields, and what it left out had the value that is now the default.
     write_text(run.config, dump_config(config))
     pool.take_over(_this_program())
     return pool

@@ -196,3 +196,18 @@ def test_a_wrong_option_is_a_usage_error(alo: Alo) -> None:
     code, _, err = alo("run", "small.yaml", "--bogus")
     assert code == 2
     assert "No such option" in err
+
+
+@pytest.mark.torch
+def test_a_run_of_an_older_program_with_fewer_fields_goes_on(alo: Alo, tmp_path: Path) -> None:
+    assert alo("run", "small.yaml", "--set", "budget.rounds=1", "-q")[0] == 0
+    run = RunDir(tmp_path / "runs" / "small")
+    lines = run.config.read_text().splitlines(keepends=True)
+    older = [line for line in lines if "max_iterations" not in line]
+    assert len(older) == len(lines) - 1
+    run.config.write_text("".join(older))
+    with sqlite3.connect(run.ledger) as database:
+        database.execute("UPDATE experiment SET identity = 'digest of fewer fields'")
+    code, _, err = alo("run", "small.yaml", "--set", "budget.rounds=2", "-q")
+    assert (code, err) == (0, "")
+    assert json.loads(alo("status", "small", "--json")[1])["labels"] == 15
