@@ -22,7 +22,7 @@ from trainers import Examples, FERClassifier, Images, TrainTask
 from trainers.base import Rows
 from trainers.deep.compute import Mode
 from trainers.deep.networks import Plan, build_network
-from trainers.deep.progress import make_optimizer
+from trainers.deep.optimizing import make_optimizer
 from trainers.deep.seeding import generator
 from trainers.recipes import StopRules
 
@@ -37,7 +37,7 @@ def bare_loop(trainer: FERClassifier, mode: Mode, count: int, size: int) -> Seco
     """Seconds of all epochs: by the clock, and of the processor."""
     plan = Plan(trainer.encoder.name, trainer.encoder.width or 16, 1, 7, 0.0)
     network = mode.place(build_network(plan, generator(0)), "cpu").train()
-    optimizer = make_optimizer(trainer.optimizer, network)
+    optimizer = make_optimizer(trainer.optimizer, network.parameters())
     images = mode.arrange(torch.randn(count, 1, size, size, generator=generator(1)))
     labels = torch.randint(0, 7, (count,), generator=generator(2))
     started = now()

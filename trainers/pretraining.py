@@ -32,7 +32,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trainers.augmentations import ContrastiveViews
 from trainers.base import Examples, Images, Rows
-from trainers.recipes import SGD, Compute
+from trainers.optimizers import SGD
+from trainers.recipes import Compute
 
 if TYPE_CHECKING:
     from trainers.encoders import Encoder

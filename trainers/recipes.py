@@ -4,35 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
+
+from trainers.optimizers import SAM, SGD, AnySchedule, Cosine, Optimizer
 
 Precision = Literal["float32", "bfloat16", "auto"]
 
 _FROZEN = ConfigDict(
     extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
 )
-
-
-class SGD(BaseModel):
-    """Stochastic gradient descent with momentum."""
-
-    model_config = _FROZEN
-
-    name: Literal["sgd"] = "sgd"
-    lr: float = Field(default=0.01, gt=0)
-    """Learning rate of the first epoch."""
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    """Share of the last step that is taken again."""
-    weight_decay: float = Field(default=5e-4, ge=0)
-    """L2 penalty on all weights."""
-    nesterov: bool = False
-    """Look ahead along the momentum; needs momentum."""
-
-    @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> SGD:
-        if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov needs momentum > 0; set momentum, or nesterov: false")
-        return self
 
 
 class PadCrop(BaseModel):
@@ -112,10 +92,16 @@ class Recipe(BaseModel):
     """Passes over the labelled set at most; the cosine schedule ends there."""
     batch_size: int = Field(default=20, ge=1)
     """Labelled images a step. A last minibatch of one joins the one before it."""
-    optimizer: SGD = SGD()
+    optimizer: Optimizer = SGD()
     """How weights follow gradients."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """Learning rate over epochs: down to zero along half a cosine, or unchanged."""
+    sam: SAM | None = None
+    """Sharpness-aware steps around the optimiser."""
+    schedule: AnySchedule = Cosine()
+    """Learning rate over epochs; `cosine`, `constant` … for one with its defaults."""
+    warmup_epochs: float = Field(default=0.0, ge=0)
+    """Epochs over which the learning rate rises, step by step, from a hundredth of itself."""
+    sampling: Literal["shuffle", "balanced"] = "shuffle"
+    """`balanced` draws as many images an epoch with replacement, every class as often as any."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of each target spread evenly over all classes."""
     augmentation: Augmentation = PadCrop()

@@ -9,7 +9,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from trainers import AnyTrainer, Encoder, FERClassifier, Trainer
-from trainers.recipes import SGD, ResizedCrop
+from trainers.optimizers import SGD, Adam, Cosine, Step
+from trainers.recipes import ResizedCrop
 
 ADAPTER: TypeAdapter[Trainer] = TypeAdapter(AnyTrainer)
 MEMBERS = get_args(get_args(AnyTrainer)[0])
@@ -34,8 +35,18 @@ def test_the_published_protocol_is_the_default() -> None:
     trainer = FERClassifier()
     assert trainer.encoder.name == "resnet18_cifar"
     assert trainer.optimizer == SGD(lr=0.01, momentum=0.9, weight_decay=5e-4)
-    assert (trainer.batch_size, trainer.epochs, trainer.schedule) == (20, 200, "cosine")
+    assert (trainer.batch_size, trainer.epochs, trainer.schedule) == (20, 200, Cosine(minimum=0))
     assert trainer.stopping.max_train_accuracy == 0.999
+
+
+def test_a_word_stands_for_a_schedule_and_no_name_for_sgd() -> None:
+    fields = {"name": "fer_classifier", "schedule": "step", "optimizer": {"lr": 0.3}}
+    trainer = ADAPTER.validate_python(fields)
+    assert isinstance(trainer, FERClassifier)
+    assert trainer.schedule == Step(every=20, factor=0.1)
+    assert trainer.optimizer == SGD(lr=0.3)
+    named = FERClassifier.model_validate({"optimizer": {"name": "adam", "amsgrad": True}})
+    assert named.optimizer == Adam(amsgrad=True)
 
 
 def test_an_encoder_file_is_what_rounds_start_from_unless_said_otherwise() -> None:

@@ -25,9 +25,10 @@ from trainers import (
 )
 from trainers.deep import checkpoints
 from trainers.deep.checkpoints import digest_of_weights
-from trainers.deep.methods.base import Method, untouched_statistics
+from trainers.deep.methods.base import Method
 from trainers.deep.networks import build_encoder, plan_network
 from trainers.deep.pretrain import rate_of
+from trainers.deep.statistics import untouched_statistics
 from trainers.files import EPOCH_CHECKPOINT
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,9 @@ from trainers.base import Examples, Images, TrainingError
 from trainers.deep.compute import Mode
 from trainers.deep.images import Normaliser, Pixels
 from trainers.deep.networks import Network
+from trainers.deep.optimizing import climbed
 from trainers.deep.seeding import generator
+from trainers.deep.statistics import untouched_statistics
 from trainers.deep.views import views_of
 from trainers.recipes import Recipe
 
@@ -46,7 +48,7 @@ class EpochSetting:
     """What is particular to one epoch."""
 
     number: int  # from 1
-    lr: float
+    rates: Sequence[float]  # the learning rate of each step
     seed: int
     mode: Mode
 
@@ -79,16 +81,16 @@ def train_epoch(
     """
     network.train()
     network.head.dropout.reseed(setting.seed, "dropout", setting.number)
-    for group in optimizer.param_groups:
-        group["lr"] = setting.lr
     device = examples.labels.device
     loss_sum, hits = torch.zeros((), device=device), torch.zeros((), device=device)
-    for images, labels in _minibatches(examples, recipe, setting):
-        with setting.mode.autocast(device.type):
-            logits, _ = network(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
+    made = _minibatches(examples, recipe, setting)
+    for rate, (images, labels) in zip(setting.rates, made, strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss, logits = _backward(network, optimizer, recipe, setting.mode, images, labels)
+        if recipe.sam is not None:
+            with climbed(recipe.sam, network.parameters()), untouched_statistics(network):
+                _backward(network, optimizer, recipe, setting.mode, images, labels)
         optimizer.step()
         # Kept on the device: reading them would wait for each step.
         loss_sum += loss.detach() * len(labels)
@@ -96,10 +98,38 @@ def train_epoch(
     mean_loss = loss_sum.item() / len(examples)
     if not math.isfinite(mean_loss):
         raise TrainingError(
-            f"the loss is {mean_loss} in epoch {setting.number} at learning rate {setting.lr:g}; "
+            f"the loss is {mean_loss} in epoch {setting.number} at learning rate "
+            f"{max(setting.rates):g}; "
             "lower trainer.optimizer.lr"
         )
     return mean_loss, hits.item() / len(examples)
+
+
+def _backward(
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    mode: Mode,
+    images: Tensor,
+    labels: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """The loss and the logits of a minibatch; leaves the gradients of this loss alone."""
+    with mode.autocast(labels.device.type):
+        logits, _ = network(images)
+    loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+    optimizer.zero_grad()
+    torch.autograd.backward(loss)
+    return loss, logits
+
+
+def _order(examples: TrainingSet, recipe: Recipe, setting: EpochSetting) -> Tensor:
+    """(M,) positions: each image once, or as `Recipe.sampling` says."""
+    count, rng = len(examples), generator(setting.seed, "order", setting.number)
+    if recipe.sampling == "shuffle":
+        return torch.randperm(count, generator=rng)
+    labels = examples.labels.cpu()
+    weights = labels.bincount()[labels].double().reciprocal()
+    return torch.multinomial(weights, count, replacement=True, generator=rng)
 
 
 def _minibatches(
@@ -107,7 +137,7 @@ def _minibatches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Views and labels, in this epoch's order; all chance is drawn before the first."""
     count = len(examples)
-    order = torch.randperm(count, generator=generator(setting.seed, "order", setting.number))
+    order = _order(examples, recipe, setting)
     views = views_of(recipe.augmentation, examples.pixels.shape[:2])
     rng = generator(setting.seed, "views", setting.number)
     draws = views.draw(count, rng)

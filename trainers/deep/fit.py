@@ -14,19 +14,19 @@ from trainers.deep.compute import hardware, repeatable
 from trainers.deep.epoch import EpochSetting, TrainingSet, minibatch_sizes, train_epoch
 from trainers.deep.metrics import Counts
 from trainers.deep.networks import plan_network, save_learner
+from trainers.deep.optimizing import make_optimizer
 from trainers.deep.progress import (
     Best,
     Progress,
-    make_optimizer,
     open_progress,
     save_progress,
 )
+from trainers.deep.schedules import learning_rate
 from trainers.deep.scoring import evaluate
 from trainers.deep.start import fresh_network
 from trainers.deep.stopping import (
     Epoch,
     has_diverged,
-    learning_rate,
     stop_reason,
     total_epochs,
 )
@@ -47,6 +47,11 @@ def fit_classifier(trainer: FERClassifier, task: TrainTask) -> TrainReport:
         TrainingError: See `Trainer.fit`.
     """
     check_task(task)
+    if trainer.schedule.name == "plateau" and not len(task.validation):
+        raise TrainingError(
+            "schedule plateau follows the validation set, and there is none; "
+            "set validation.size, or another schedule"
+        )
     started = time.perf_counter()
     progress = open_progress(trainer, task)
     with repeatable(progress.mode, task.device):
@@ -110,15 +115,16 @@ def _one_epoch(
     started = time.perf_counter()
     steps = len(minibatch_sizes(len(examples), trainer.batch_size))
     number, total = len(progress.history) + 1, total_epochs(trainer, steps)
-    lr = learning_rate(trainer, number, total)
-    setting = EpochSetting(number=number, lr=lr, seed=task.seed, mode=progress.mode)
+    looks = [epoch.validation for epoch in progress.history if epoch.validation is not None]
+    rates = [learning_rate(trainer, number - 1 + s / steps, total, looks) for s in range(steps)]
+    setting = EpochSetting(number=number, rates=rates, seed=task.seed, mode=progress.mode)
     loss, accuracy = train_epoch(progress.network, progress.optimizer, examples, trainer, setting)
     epoch = Epoch(
         epoch=number,
         total_epochs=total,
         loss=loss,
         accuracy=accuracy,
-        lr=lr,
+        lr=rates[-1],
         seconds=0.0,
         steps=progress.steps + steps,
     )
@@ -144,7 +150,7 @@ def _restart(trainer: FERClassifier, task: TrainTask, progress: Progress) -> Non
     )
     network = fresh_network(plan, imported, task.seed, restarts)
     progress.network = progress.mode.place(network, task.device)
-    progress.optimizer = make_optimizer(trainer.optimizer, progress.network)
+    progress.optimizer = make_optimizer(trainer.optimizer, progress.network.parameters())
 
 
 def _look(task: TrainTask, progress: Progress, number: int) -> float:

@@ -18,6 +18,7 @@ from trainers.deep.gang import ALONE, Gang
 from trainers.deep.images import open_packed
 from trainers.deep.methods import Method, method_of
 from trainers.deep.networks import Plan, plan_network
+from trainers.deep.optimizing import make_optimizer
 from trainers.deep.seeding import generator
 from trainers.encoders import Encoder
 from trainers.files import EPOCH_CHECKPOINT, replacing
@@ -92,15 +93,8 @@ def _blank_method(pretrainer: Pretrainer, plan: Plan) -> Method:
 
 
 def _optimizer(pretrainer: Pretrainer, method: Method) -> torch.optim.Optimizer:
-    settings = pretrainer.optimizer
-    return torch.optim.SGD(
-        [weight for weight in method.parameters() if weight.requires_grad],
-        lr=settings.lr,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        nesterov=settings.nesterov,
-        fused=True,
-    )
+    weights = [weight for weight in method.parameters() if weight.requires_grad]
+    return make_optimizer(pretrainer.optimizer, weights)
 
 
 def identity_of(pretrainer: Pretrainer, encoder: Encoder, task: PretrainTask) -> str:

@@ -18,12 +18,12 @@ from trainers.deep import checkpoints
 from trainers.deep.compute import Mode, Workload, choose_mode
 from trainers.deep.images import open_packed
 from trainers.deep.networks import Network, Plan, blank_network
+from trainers.deep.optimizing import make_optimizer
 from trainers.deep.start import starting_network
 from trainers.deep.stopping import Epoch
 from trainers.fer_classifier import FERClassifier
 from trainers.files import EPOCH_CHECKPOINT, replacing
 from trainers.linear_probe import LinearProbe
-from trainers.recipes import SGD
 
 EPOCHS_LOG = "metrics.jsonl"
 
@@ -65,17 +65,6 @@ class Progress:
         self.history.append(epoch)
         with (out_dir / EPOCHS_LOG).open("a", encoding="utf-8") as log:
             log.write(json.dumps(asdict(epoch)) + "\n")
-
-
-def make_optimizer(settings: SGD, network: Network) -> torch.optim.Optimizer:
-    return torch.optim.SGD(
-        network.parameters(),
-        lr=settings.lr,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        nesterov=settings.nesterov,
-        fused=True,
-    )
 
 
 def open_progress(trainer: FERClassifier, task: TrainTask) -> Progress:
@@ -139,7 +128,7 @@ def _begin(trainer: FERClassifier, task: TrainTask) -> Progress:
     network = mode.place(start.network, task.device)
     return Progress(
         network=network,
-        optimizer=make_optimizer(trainer.optimizer, network),
+        optimizer=make_optimizer(trainer.optimizer, network.parameters()),
         mode=mode,
         initial_digest=start.initial_digest,
         encoder_digest=start.encoder_digest,
@@ -169,7 +158,7 @@ def _restore(content: dict[str, Any], trainer: FERClassifier, task: TrainTask) -
     network = blank_network(Plan(**content["plan"]))
     network.load_state_dict(content["weights"])
     mode.place(network, task.device)
-    optimizer = make_optimizer(trainer.optimizer, network)
+    optimizer = make_optimizer(trainer.optimizer, network.parameters())
     optimizer.load_state_dict(content["optimizer"])
     return Progress(
         network=network,

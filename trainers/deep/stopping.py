@@ -20,7 +20,7 @@ class Epoch:
     total_epochs: int
     loss: float  # mean over images, in training mode
     accuracy: float  # running, in training mode, of augmented images
-    lr: float
+    lr: float  # of its last step
     seconds: float
     steps: int  # of the optimiser, since the fit began
     restarted: bool = False  # found to have diverged: weights are fresh after it
@@ -30,13 +30,6 @@ class Epoch:
 def total_epochs(recipe: Recipe, steps_per_epoch: int) -> int:
     """The cap of epochs, raised if need be so that `min_steps` can be taken."""
     return max(recipe.epochs, math.ceil(recipe.stopping.min_steps / steps_per_epoch))
-
-
-def learning_rate(recipe: Recipe, epoch: int, total: int) -> float:
-    """Of epoch 1, 2, … of `total`: as set, or lr (1 + cos(π (epoch - 1) / total)) / 2."""
-    if recipe.schedule == "constant":
-        return recipe.optimizer.lr
-    return recipe.optimizer.lr * (1 + math.cos(math.pi * (epoch - 1) / total)) / 2
 
 
 def stop_reason(history: Sequence[Epoch], rules: StopRules) -> str | None:

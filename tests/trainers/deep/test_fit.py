@@ -16,7 +16,8 @@ from trainers.deep.epoch import minibatch_sizes
 from trainers.deep.networks import build_network, load_learner
 from trainers.deep.scoring import block_size
 from trainers.deep.seeding import generator
-from trainers.recipes import SGD, Compute, PadCrop, ResizedCrop, StopRules
+from trainers.optimizers import SGD
+from trainers.recipes import Compute, PadCrop, ResizedCrop, StopRules
 
 if TYPE_CHECKING:
     from tests.trainers.conftest import Toy

@@ -17,8 +17,8 @@ from trainers.byol import BYOL
 from trainers.deep import checkpoints
 from trainers.deep.gang import Gang, seated
 from trainers.deep.losses.contrastive import sup_con
+from trainers.optimizers import SGD
 from trainers.pretraining import Seat, nobody
-from trainers.recipes import SGD
 from trainers.simclr import SimCLR, SupCon
 from trainers.simfle import SimFLE
 from trainers.vicreg import VICReg

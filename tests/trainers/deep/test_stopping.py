@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,11 +9,10 @@ from trainers.deep.stopping import (
     Epoch,
     has_diverged,
     is_saturated,
-    learning_rate,
     stop_reason,
     total_epochs,
 )
-from trainers.recipes import SGD, Recipe, StopRules
+from trainers.recipes import Recipe, StopRules
 
 
 def epochs(
@@ -106,15 +104,3 @@ def test_rules_can_be_switched_off() -> None:
     rules = StopRules(max_train_accuracy=None, saturation_window=None, divergence_every=None)
     assert stop_reason(epochs([1.0] * 50), rules) is None
     assert not has_diverged(epochs([0.0] * 50), rules)
-
-
-def test_the_cosine_goes_from_the_rate_set_to_nothing() -> None:
-    recipe = Recipe(optimizer=SGD(lr=0.2))
-    rates = [learning_rate(recipe, epoch, 4) for epoch in (1, 2, 3, 4, 5)]
-    # Half a cosine: 1, (1 + √½)/2, ½, (1 - √½)/2 of the rate, and 0 when all is over.
-    assert rates == pytest.approx([0.2, 0.1707107, 0.1, 0.0292893, 0.0])
-
-
-def test_a_constant_schedule_keeps_the_rate() -> None:
-    recipe = Recipe(optimizer=SGD(lr=0.2), schedule="constant")
-    assert learning_rate(recipe, 3, 4) == 0.2

@@ -6,8 +6,7 @@ Legend: ``B`` images of a minibatch, ``Ch`` channels, ``h, w`` view, ``D`` embed
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -58,17 +57,3 @@ class Method(nn.Module, ABC):
     def weights_to_keep(self) -> Mapping[str, Tensor]:
         """The encoder's state dict."""
         return self.encoder.state_dict()
-
-
-@contextmanager
-def untouched_statistics(module: nn.Module) -> Iterator[None]:
-    """Inside, batch norm uses the statistics of its batch and leaves its running ones alone."""
-    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
-    tracked = [norm.track_running_stats for norm in norms]
-    for norm in norms:
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for norm, was in zip(norms, tracked, strict=True):
-            norm.track_running_stats = was

@@ -18,12 +18,13 @@ from trainers.deep.losses.simfle import (
     grouping_loss,
     reconstruction,
 )
-from trainers.deep.methods.base import Batch, untouched_statistics
+from trainers.deep.methods.base import Batch
 from trainers.deep.methods.bootstrap import Bootstrap
 from trainers.deep.nets.facemae import FACE_MAE, FaceMAE
 from trainers.deep.nets.mlp import MLPHead
 from trainers.deep.nets.semantic_masking import SemanticMasking, kept_tokens
 from trainers.deep.networks import Plan
+from trainers.deep.statistics import untouched_statistics
 from trainers.simfle import SimFLE
 
 
