@@ -193,6 +193,26 @@ class Experiment:
                 entry.tell("status", {"status": "RUNNING"})
 
 
+def on_all_labels(config: ExperimentConfig, root: str | Path) -> ExperimentConfig:
+    """The same experiment with one training, on everything the pool has labels for.
+
+    It is called `<name>-all`, and its validation set stays as large as the experiment's.
+
+    Raises:
+        ConfigError: The data do not fit.
+    """
+    _, splits = checked_data(config, Workspace(Path(root).resolve()))
+    fields = config.model_dump()
+    fields |= {
+        "name": f"{config.name}-all",
+        "budget": {"initial": len(splits.pool), "batch_size": 1, "rounds": 1},
+        "strategy": {"name": "random"},
+        "seed_set": {"name": "random"},
+        "validation": {"size": len(splits.validation)},
+    }
+    return ExperimentConfig.model_validate(fields)
+
+
 def _take_folder(stack: ExitStack, run: RunDir, config: ExperimentConfig) -> None:
     """Makes the run folder if need be, locks it, and refuses what does not belong there."""
     run.folder.mkdir(parents=True, exist_ok=True)

@@ -77,7 +77,7 @@ class Judgement:
 
     method: str  # "knn", "linear", "linear, published, last epoch", …
     chosen: str  # "k = 20", "l2 = 10", "epoch 37"
-    validation: dict[str, float]  # metrics of `trainers.deep.metrics`; empty without a set
+    validation: dict[str, float]  # metrics of `trainers.metrics`; empty without a set
     test: dict[str, float]
 
 

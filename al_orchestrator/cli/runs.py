@@ -35,7 +35,7 @@ def run(
     """
     from al_orchestrator.config import load_config
 
-    return _drive(load_config(config, set_ or ()), root, as_json=as_json, quiet=quiet)
+    return drive(load_config(config, set_ or ()), root, as_json=as_json, quiet=quiet)
 
 
 def resume(
@@ -59,10 +59,11 @@ def resume(
     if plan:
         typer.echo(plan_of(status_of(found)))
         return 0
-    return _drive(config, found.folder.parent, as_json=as_json, quiet=quiet)
+    return drive(config, found.folder.parent, as_json=as_json, quiet=quiet)
 
 
-def _drive(config: ExperimentConfig, root: Path, *, as_json: bool, quiet: bool) -> int:
+def drive(config: ExperimentConfig, root: Path, *, as_json: bool, quiet: bool) -> int:
+    """Drives a run as far as it goes and shows what came of it; returns the exit code."""
     from al_orchestrator import logs
     from al_orchestrator.cli.signals import obeying_schedulers
     from al_orchestrator.experiment import Experiment

@@ -18,13 +18,13 @@ from trainers.deep.compute import repeatable
 from trainers.deep.frozen import Frozen, Place, freeze
 from trainers.deep.images import Normaliser, Pixels
 from trainers.deep.logistic import fit_logistic
-from trainers.deep.metrics import classification_metrics
 from trainers.deep.neighbours import neighbour_log_probs
 from trainers.deep.pair_views import RandomViews
 from trainers.deep.scoring import evaluating
 from trainers.deep.seeding import generator
 from trainers.encoders import Encoder
 from trainers.evaluating import EncoderEvaluation, EvaluationTask, Judgement, PublishedProbe
+from trainers.metrics import classification_metrics
 
 Floats = npt.NDArray[np.float32]
 Metrics = dict[str, float]

@@ -30,7 +30,6 @@ from trainers.base import (
 )
 from trainers.deep.bundles import Bundle, load_bundle, save_bundle
 from trainers.deep.fit import BEST_CHECKPOINT, CHECKPOINT, check_task, under
-from trainers.deep.metrics import Counts, classification_metrics
 from trainers.deep.outputs import (
     OF_OTHERS_TOO,
     Floats,
@@ -50,6 +49,7 @@ from trainers.files import (
     member_folder,
     replacing,
 )
+from trainers.metrics import Counts, classification_metrics
 
 _PREVIOUS = "previous.pt"
 _CARRIED = (CHECKPOINT, BEST_CHECKPOINT, EPOCHS_LOG, EPOCH_CHECKPOINT, FINISHED_MEMBER)

@@ -12,7 +12,6 @@ from trainers.base import Examples, TrainingError, TrainReport, TrainTask
 from trainers.deep.checkpoints import on_cpu
 from trainers.deep.compute import hardware, repeatable
 from trainers.deep.epoch import EpochSetting, TrainingSet, minibatch_sizes, train_epoch
-from trainers.deep.metrics import Counts
 from trainers.deep.networks import plan_network, save_learner
 from trainers.deep.optimizing import make_optimizer
 from trainers.deep.progress import (
@@ -32,6 +31,7 @@ from trainers.deep.stopping import (
 )
 from trainers.fer_classifier import FERClassifier
 from trainers.files import EPOCH_CHECKPOINT
+from trainers.metrics import Counts
 
 CHECKPOINT = "checkpoint.pt"
 BEST_CHECKPOINT = "best.pt"

@@ -30,7 +30,6 @@ from trainers.deep.compute import repeatable
 from trainers.deep.fit import CHECKPOINT, check_task, under
 from trainers.deep.frozen import Frozen, Place, freeze, write_encoder_embeddings
 from trainers.deep.logistic import Solution, fit_logistic
-from trainers.deep.metrics import Counts, classification_metrics
 from trainers.deep.networks import Network, encoder_digest
 from trainers.deep.outputs import (
     Floats,
@@ -46,6 +45,7 @@ from trainers.deep.progress import EPOCHS_LOG
 from trainers.deep.stopping import Epoch
 from trainers.files import replacing
 from trainers.linear_probe import LinearProbe
+from trainers.metrics import Counts, classification_metrics
 
 
 def fit_probe(trainer: LinearProbe, task: TrainTask) -> TrainReport:

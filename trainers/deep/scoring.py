@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from trainers.base import Examples, Images
 from trainers.deep.compute import Mode
 from trainers.deep.images import Normaliser, Pixels
-from trainers.deep.metrics import Counts, classification_metrics
 from trainers.deep.networks import Network
+from trainers.metrics import Counts, classification_metrics
 
 PIXELS_AT_A_TIME = {"cpu": 2**18, "cuda": 2**20}
 """Bounds the activations of one block. On a CPU they should stay in its caches: on two cores,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
-from trainers.deep.metrics import calibration_error, classification_metrics, confusion_matrix
+from trainers.metrics import calibration_error, classification_metrics, confusion_matrix
 
 
 def certain(

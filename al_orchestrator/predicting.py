@@ -1,0 +1,226 @@
+"""What the learner of a run makes of images: those of files, or of a dataset."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from al_orchestrator.config import ExperimentConfig, load_config
+from al_orchestrator.datasets import PackedDataset, load
+from al_orchestrator.datasets.base import Manifest, Split
+from al_orchestrator.datasets.decoding import Fit, UnreadableImage, decode
+from al_orchestrator.datasets.folders import IMAGE_SUFFIXES
+from al_orchestrator.encoder_store import EncoderStore
+from al_orchestrator.errors import ConfigError, DatasetError, LedgerError
+from al_orchestrator.executors import open_executor
+from al_orchestrator.files import is_intact
+from al_orchestrator.pool import Pool
+from al_orchestrator.run_dir import RunDir, Workspace
+from trainers import Images, PredictTask
+from trainers.base import Trainer
+from trainers.metrics import classification_metrics
+
+Floats = npt.NDArray[np.float32]
+
+_AT_ONCE = 1024  # images in memory
+
+
+@dataclass(frozen=True, eq=False)
+class Learner:
+    """The last learner of a run, ready to be asked."""
+
+    run: str
+    labelled: int  # what it was trained on
+    config: ExperimentConfig
+    trainer: Trainer  # its encoder is a file
+    checkpoint: Path
+    manifest: Manifest  # of the dataset it was trained on: classes, shape, normalisation
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.manifest.classes
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """One row an image."""
+
+    paths: tuple[Path, ...]
+    log_probs: Floats  # (N, C)
+    skipped: dict[str, str] = field(default_factory=dict)  # file -> why it could not be read
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What a learner is worth on labelled images."""
+
+    images: int
+    metrics: dict[str, float]
+    confusion: list[list[int]]  # rows are true classes
+
+
+def learner_of(run: RunDir) -> Learner:
+    """The learner of the last round that was trained.
+
+    Raises:
+        ConfigError: No round has been trained yet.
+        LedgerError: The checkpoint, or the encoder it goes with, is not what was recorded.
+    """
+    config = load_config(run.config)
+    with Pool(run.ledger, read_only=True) as pool:
+        provenance = pool.provenance()
+        trained = [(r, stage) for r in pool.rounds() if (stage := pool.stage(r.number, "train"))]
+        pretrained = pool.stage(0, "pretrain")
+    if not trained or provenance is None:
+        raise ConfigError(f"run {run.name} has no learner yet; let its first round be trained")
+    last, stage = trained[-1]
+    checkpoint = run.folder / stage["checkpoint"]
+    if not is_intact(checkpoint, stage["checkpoint_file"]):
+        raise LedgerError(f"{checkpoint} is missing or changed since it was recorded")
+    workspace = Workspace(run.folder.parent)
+    return Learner(
+        run=run.name,
+        labelled=last.labelled,
+        config=config,
+        trainer=_with_encoder(config.trainer, pretrained, workspace),
+        checkpoint=checkpoint,
+        manifest=load(workspace.root / "datasets" / provenance.dataset).manifest,
+    )
+
+
+def _with_encoder(
+    trainer: Trainer, recorded: Mapping[str, Any] | None, workspace: Workspace
+) -> Trainer:
+    if recorded is None:
+        return trainer
+    stored = EncoderStore(workspace.encoders).find(recorded["key"])
+    if stored is None or stored.digest != recorded["digest"]:
+        raise LedgerError(
+            f"encoder {recorded['key'][:12]}, which the learner stands on, is not in "
+            f"{workspace.encoders} any more; restore it"
+        )
+    return trainer.pretrained(stored.path)
+
+
+def files_of(paths: Sequence[Path]) -> list[Path]:
+    """The files named, and the images below the folders named in order of name; each once.
+
+    Raises:
+        ConfigError: A path is not there, or a folder holds no image.
+    """
+    return [*dict.fromkeys(file for path in paths for file in _files_at(path))]
+
+
+def _files_at(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        if not path.exists():
+            raise ConfigError(f"{path} does not exist")
+        yield path
+        return
+    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise ConfigError(f"{path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    yield from found
+
+
+def predict_files(learner: Learner, files: Sequence[Path], *, skip_bad: bool = False) -> Predicted:
+    """Log-probabilities of image files, converted as the dataset's own were.
+
+    Args:
+        learner: Of `learner_of`.
+        files: Of any size and colour.
+        skip_bad: Leave out what cannot be read, and say so, instead of stopping.
+
+    Raises:
+        DatasetError: A file is no whole image, or no image can be read.
+    """
+    height, width, _ = learner.manifest.image_shape
+    if height != width:
+        raise ConfigError(f"{learner.run} was trained on {height}x{width} images, not on squares")
+    skipped: dict[str, str] = {}
+    readable: list[Path] = []
+    blocks: list[Floats] = []
+    with tempfile.TemporaryDirectory(prefix="alo-predict-") as folder:
+        for start in range(0, len(files), _AT_ONCE):
+            images = {}
+            for file in files[start : start + _AT_ONCE]:
+                try:
+                    images[file] = _decoded(learner, file)
+                except UnreadableImage as error:
+                    if not skip_bad:
+                        raise DatasetError(
+                            f"{file}: {error.reason}; mend it, or pass --skip-bad"
+                        ) from error
+                    skipped[str(file)] = error.reason
+            if images:
+                packed = Path(folder) / f"images-{start}.npy"
+                np.save(packed, np.stack([*images.values()]))
+                blocks.append(_ask(learner, packed, np.arange(len(images)), Path(folder)))
+                readable += images
+    if not blocks:
+        raise DatasetError(f"none of {len(files)} files can be read as an image")
+    return Predicted(tuple(readable), np.concatenate(blocks), skipped)
+
+
+def _decoded(learner: Learner, file: Path) -> npt.NDArray[np.uint8]:
+    size, _, channels = learner.manifest.image_shape
+    fit: Fit = getattr(learner.config.dataset, "fit", "crop")
+    return decode(file, channels=1 if channels == 1 else 3, image_size=size, fit=fit)
+
+
+def evaluate(learner: Learner, data: PackedDataset, split: Split = "test") -> Evaluated:
+    """Metrics on one split of a dataset with the same classes and image shape.
+
+    Classes are matched by name, so their order may differ.
+
+    Raises:
+        ConfigError: Classes or shape differ, or the split has no labelled image.
+    """
+    manifest = data.manifest
+    if set(manifest.classes) != set(learner.classes):
+        raise ConfigError(
+            f"{learner.run} knows {', '.join(learner.classes)}; the data have "
+            f"{', '.join(manifest.classes)}"
+        )
+    if manifest.image_shape != learner.manifest.image_shape:
+        raise ConfigError(
+            f"{learner.run} was trained on images {learner.manifest.image_shape}, these are "
+            f"{manifest.image_shape}; set dataset.image_size and dataset.channels"
+        )
+    rows = np.flatnonzero((manifest.splits == split) & (manifest.labels >= 0))
+    if not len(rows):
+        raise ConfigError(f"the {split} split has no labelled image")
+    code = np.array([learner.classes.index(name) for name in manifest.classes])
+    with tempfile.TemporaryDirectory(prefix="alo-evaluate-") as folder:
+        log_probs = _ask(learner, data.images, rows, Path(folder))
+    metrics, confusion = classification_metrics(log_probs, code[manifest.labels[rows]])
+    return Evaluated(len(rows), metrics, confusion.tolist())
+
+
+def _ask(learner: Learner, packed: Path, rows: npt.NDArray[np.int64], folder: Path) -> Floats:
+    """(N, C) log-probabilities, computed in this process."""
+    config, manifest = learner.config, learner.manifest
+    executor = open_executor("in_process", config.ray, config.resources)
+    try:
+        task = PredictTask(
+            images=Images(packed, mean=manifest.mean, std=manifest.std),
+            num_classes=len(manifest.classes),
+            rows=rows,
+            outputs=frozenset({"log_probs"}),
+            checkpoint=learner.checkpoint,
+            seed=config.seed,
+            out_dir=folder,
+            cache_dir=folder,
+            device=executor.device,
+        )
+        job = executor.submit(learner.trainer.predict, task, log=folder / "worker.log")
+        log_probs: Floats = np.load(job.result().files["log_probs"])
+    finally:
+        executor.close()
+    return log_probs
