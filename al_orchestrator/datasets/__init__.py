@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from al_orchestrator.datasets.arrays import Arrays
 from al_orchestrator.datasets.base import (
     DatasetReader,
     Duplicates,
@@ -22,12 +23,21 @@ from al_orchestrator.datasets.faces import DrawnFaces
 from al_orchestrator.datasets.fer2013 import FER2013
 from al_orchestrator.datasets.image_folder import ImageFolder
 from al_orchestrator.datasets.pack import load, pack, verify
+from al_orchestrator.datasets.rafdb import RAFDB
+from al_orchestrator.datasets.subjects import KDEF, CKPlus
 
-AnyDataset = Annotated[DrawnFaces | Digits | FER2013 | ImageFolder, Field(discriminator="name")]
+AnyDataset = Annotated[
+    DrawnFaces | Digits | FER2013 | RAFDB | CKPlus | KDEF | ImageFolder | Arrays,
+    Field(discriminator="name"),
+]
 
 __all__ = [
     "FER2013",
+    "KDEF",
+    "RAFDB",
     "AnyDataset",
+    "Arrays",
+    "CKPlus",
     "DatasetReader",
     "DatasetSummary",
     "Digits",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -17,6 +18,12 @@ import numpy.typing as npt
 
 from al_orchestrator.datasets.base import DatasetReader, Record, Skipped, Split
 from al_orchestrator.datasets.decoding import OnBadImage, UnreadableImage, decode, refuse_or_skip
+from al_orchestrator.datasets.ferplus import (
+    FERPLUS_CLASSES,
+    NoMajority,
+    majority,
+    read_votes,
+)
 from al_orchestrator.datasets.folders import (
     ImageFile,
     class_folders,
@@ -40,6 +47,7 @@ _FOLDERS: Mapping[Split, tuple[str, ...]] = {
 }
 _CSV_COLUMNS = ("emotion", "pixels", "Usage")
 _PARQUET_COLUMNS = ("id", "split", "label", "label_name", "image")
+_VOTES = ("ferplus_votes",)
 _PARQUET_BATCH = 512
 
 T = TypeVar("T")
@@ -60,12 +68,24 @@ class FER2013(DatasetReader):
     """The CSV, the Parquet file, or the folder."""
     on_bad_image: OnBadImage = "refuse"
     """What to do about an image that cannot be decoded: stop, or leave it out and count it."""
+    labels: Literal["fer2013", "ferplus"] = "fer2013"
+    """`ferplus` takes the majority of ten people's votes, in eight expressions; images without a
+    majority, of unknown expression or not of a face are left out and counted."""
+    votes: Path | None = None
+    """`fer2013new.csv` of FER+, for labels of the CSV; a Parquet file has a column of them."""
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return FER_CLASSES
+        return FERPLUS_CLASSES if self.labels == "ferplus" else FER_CLASSES
 
     def source_state(self) -> Mapping[str, object]:
+        state = self._source_state()
+        if self.labels == "fer2013":
+            return state
+        votes = {} if self.votes is None else {"votes": file_state(self.votes)}
+        return {**state, "labels": self.labels, **votes}
+
+    def _source_state(self) -> Mapping[str, object]:
         kind = self._kind()
         if kind == "folder":
             state = folder_state(self.path, find_splits(self.path, _FOLDERS))
@@ -102,8 +122,10 @@ class FER2013(DatasetReader):
                 # Some copies of the file have a space before a column's name.
                 rows = csv.DictReader(file, skipinitialspace=True)
                 _require(self.path, _CSV_COLUMNS, rows.fieldnames or ())
+                votes = self._votes()
                 for number, row in enumerate(rows):
-                    yield self._csv_record(number, row)
+                    record = self._csv_record(number, row)
+                    yield record if votes is None else self._voted(record, votes, number)
         except (csv.Error, UnicodeDecodeError) as error:
             raise DatasetError(f"{self.path} is not a CSV file: {error}") from error
 
@@ -120,17 +142,42 @@ class FER2013(DatasetReader):
             image=image,
         )
 
+    def _votes(self) -> list[list[int]] | None:
+        """The votes of every row of the CSV, if they are the labels."""
+        if self.labels == "fer2013":
+            return None
+        if self.votes is None:
+            raise DatasetError(
+                f"{self.path} has no FER+ votes; set dataset.votes to fer2013new.csv of FER+"
+            )
+        return read_votes(self.votes)
+
+    def _voted(
+        self, record: Record | Skipped, votes: Sequence[Sequence[int]], row: int
+    ) -> Record | Skipped:
+        """The same image with the label that people voted for."""
+        if isinstance(record, Skipped):
+            return record
+        if row >= len(votes):
+            raise DatasetError(f"{self.votes} has {len(votes)} rows, {self.path} more")
+        try:
+            return replace(record, label=majority(votes[row]))
+        except NoMajority as error:
+            return Skipped(source=record.id, reason=str(error))
+
     def _read_parquet(self) -> Iterator[Record | Skipped]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
             with pq.ParquetFile(self.path) as file:
-                _require(self.path, _PARQUET_COLUMNS, file.schema_arrow.names)
-                batches = file.iter_batches(_PARQUET_BATCH, columns=list(_PARQUET_COLUMNS))
-                for batch in batches:
+                columns = [*_PARQUET_COLUMNS, *(_VOTES if self.labels == "ferplus" else ())]
+                _require(self.path, columns, file.schema_arrow.names)
+                for batch in file.iter_batches(_PARQUET_BATCH, columns=columns):
                     for row in batch.to_pylist():
-                        yield self._parquet_record(row)
+                        record = self._parquet_record(row)
+                        votes = row.get("ferplus_votes")
+                        yield record if votes is None else self._voted(record, [votes], 0)
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(f"{self.path} is not a whole Parquet file: {error}") from error
 
@@ -148,6 +195,10 @@ class FER2013(DatasetReader):
         return Record(id=str(row["id"]), split=split, label=label, image=image)
 
     def _read_folder(self) -> Iterator[Record | Skipped]:
+        if self.labels == "ferplus":
+            raise DatasetError(
+                f"{self.path} is a folder, whose files FER+ does not name; take fer2013.csv"
+            )
         splits = find_splits(self.path, _FOLDERS)
         for folder in splits.values():
             for found in class_folders(folder):

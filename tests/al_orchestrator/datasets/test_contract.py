@@ -22,7 +22,7 @@ NAMES = [reader.model_fields["name"].default for reader in READERS]
 
 
 @pytest.fixture
-def example(
+def example(  # noqa: C901 - one function for each source
     tmp_path: Path,
     picture_tree: Callable[[dict[str, int]], Path],
     gradient: Callable[[int], Pixels],
@@ -42,11 +42,44 @@ def example(
         path.write_text("\n".join(["emotion,pixels,Usage", *rows]))
         return {"path": path}
 
+    def rafdb() -> dict[str, object]:
+        names = [f"{'test' if n % 3 == 0 else 'train'}_{n:05}" for n in range(1, 43)]
+        root = picture_tree(
+            {f"Image/aligned/{name}_aligned.jpg": n for n, name in enumerate(names)}
+        )
+        (root / "EmoLabel").mkdir()
+        lines = [f"{name}.jpg {1 + n // 3 % 7}" for n, name in enumerate(names)]
+        (root / "EmoLabel" / "list_patition_label.txt").write_text("\n".join(lines) + "\n")
+        return {"path": root, "image_size": 8}
+
+    def ckplus() -> dict[str, object]:
+        emotions = ("anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
+        people = [f"S{n:03}" for n in range(10)]
+        levels = {f"{e}/{p}_{e}.png": i for i, e in enumerate(emotions) for p in people}
+        return {"path": picture_tree(levels), "image_size": 8}
+
+    def kdef() -> dict[str, object]:
+        codes = ("AF", "AN", "DI", "HA", "NE", "SA", "SU")
+        people = [f"{sex}{n:02}" for sex in "FM" for n in range(1, 6)]
+        levels = {f"A{p}/A{p}{e}{a}.JPG": 1 for p in people for e in codes for a in ("S", "HL")}
+        return {"path": picture_tree(levels), "image_size": 8, "angles": ["S"]}
+
+    def arrays() -> dict[str, object]:
+        for split, count in (("train", 6), ("test", 3)):
+            images = np.arange(count * 64, dtype=np.uint8).reshape(count, 8, 8)
+            np.save(tmp_path / f"x_{split}.npy", images)
+            np.save(tmp_path / f"y_{split}.npy", np.arange(count) % 2)
+        return {"path": tmp_path, "class_names": ["cat", "dog"]}
+
     options: dict[str, Callable[[], dict[str, object]]] = {
         "faces": lambda: {"image_size": 16, "num_train": 20, "num_val": 2, "num_test": 7},
         "digits": dict,
         "fer2013": fer2013,
         "image_folder": folder,
+        "rafdb": rafdb,
+        "ckplus": ckplus,
+        "kdef": kdef,
+        "arrays": arrays,
     }
 
     def make(name: str) -> DatasetReader:
