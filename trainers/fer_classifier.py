@@ -18,6 +18,7 @@ from trainers.base import (
     WeightPolicy,
     refuse_outputs,
 )
+from trainers.center_loss import CenterLoss
 from trainers.encoders import Encoder, with_default_policy
 from trainers.files import EPOCH_CHECKPOINT
 from trainers.recipes import Recipe
@@ -39,6 +40,8 @@ class FERClassifier(Recipe, Trainer):
     """Weights at the start of a round; `from_pretrained` unless set, if the encoder has a file."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the embedding hidden from the head in training, and in posterior draws."""
+    center_loss: CenterLoss | None = None
+    """Draws embeddings towards their class's centre; `{kind: attentive}` is DACL."""
     posterior_draws: int = Field(default=10, ge=1)
     """K, the masks tried where a strategy asks for Monte-Carlo dropout."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,13 +13,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainers.base import Examples, Images, TrainingError
+from trainers.center_loss import CenterLoss
 from trainers.deep.compute import Mode
 from trainers.deep.images import Normaliser, Pixels
+from trainers.deep.losses.centers import gradient_step, moving_average_step, sparse_center_loss
 from trainers.deep.networks import Network
 from trainers.deep.optimizing import climbed
 from trainers.deep.seeding import generator
 from trainers.deep.statistics import untouched_statistics
 from trainers.deep.views import views_of
+from trainers.fer_classifier import FERClassifier
 from trainers.recipes import Recipe
 
 VIEWS_AT_A_TIME = 512
@@ -67,14 +71,23 @@ def minibatch_sizes(count: int, batch_size: int) -> list[int]:
     return sizes
 
 
+@dataclass(frozen=True)
+class Learnt:
+    """What an epoch came to; means over images."""
+
+    loss: float
+    accuracy: float  # running, in training mode
+    terms: dict[str, float]  # of a loss that has several
+
+
 def train_epoch(
     network: Network,
     optimizer: torch.optim.Optimizer,
     examples: TrainingSet,
-    recipe: Recipe,
+    trainer: FERClassifier,
     setting: EpochSetting,
-) -> tuple[float, float]:
-    """Takes one step a minibatch; returns mean loss and running accuracy over images.
+) -> Learnt:
+    """Takes one step a minibatch.
 
     Raises:
         TrainingError: The loss is not finite.
@@ -82,44 +95,86 @@ def train_epoch(
     network.train()
     network.head.dropout.reseed(setting.seed, "dropout", setting.number)
     device = examples.labels.device
-    loss_sum, hits = torch.zeros((), device=device), torch.zeros((), device=device)
-    made = _minibatches(examples, recipe, setting)
+    sums: dict[str, Tensor] = {}
+    seen = 0
+    made = _minibatches(examples, trainer, setting)
     for rate, (images, labels) in zip(setting.rates, made, strict=True):
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss, logits = _backward(network, optimizer, recipe, setting.mode, images, labels)
-        if recipe.sam is not None:
-            with climbed(recipe.sam, network.parameters()), untouched_statistics(network):
-                _backward(network, optimizer, recipe, setting.mode, images, labels)
+        passed = _pass(network, trainer, setting.mode, images, labels)
+        _backward(optimizer, passed.loss)
+        if trainer.sam is not None:
+            with climbed(trainer.sam, network.parameters()), untouched_statistics(network):
+                again = _pass(network, trainer, setting.mode, images, labels)
+                _backward(optimizer, again.loss)
         optimizer.step()
+        if trainer.center_loss is not None:
+            _move_centers(network, trainer.center_loss, passed, labels)
+        seen += len(labels)
         # Kept on the device: reading them would wait for each step.
-        loss_sum += loss.detach() * len(labels)
-        hits += (logits.argmax(1) == labels).sum()
-    mean_loss = loss_sum.item() / len(examples)
-    if not math.isfinite(mean_loss):
+        hits = (passed.logits.argmax(1) == labels).sum()
+        for name, value in {"loss": passed.loss, **passed.terms}.items():
+            sums[name] = sums.get(name, torch.zeros((), device=device)) + value.detach() * len(
+                labels
+            )
+        sums["hits"] = sums.get("hits", torch.zeros((), device=device)) + hits
+    means = {name: total.item() / seen for name, total in sums.items()}
+    loss, accuracy = means.pop("loss"), means.pop("hits")
+    if not math.isfinite(loss):
         raise TrainingError(
-            f"the loss is {mean_loss} in epoch {setting.number} at learning rate "
-            f"{max(setting.rates):g}; "
-            "lower trainer.optimizer.lr"
+            f"the loss is {loss} in epoch {setting.number} at learning rate "
+            f"{max(setting.rates):g}; lower trainer.optimizer.lr"
         )
-    return mean_loss, hits.item() / len(examples)
+    return Learnt(loss, accuracy, means)
 
 
-def _backward(
-    network: Network,
-    optimizer: torch.optim.Optimizer,
-    recipe: Recipe,
-    mode: Mode,
-    images: Tensor,
-    labels: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """The loss and the logits of a minibatch; leaves the gradients of this loss alone."""
+@dataclass(frozen=True, eq=False)
+class _Passed:
+    """What a forward pass gave."""
+
+    loss: Tensor
+    logits: Tensor
+    embeddings: Tensor
+    attention: Tensor | None  # (B, D), where there is a centre loss
+    terms: dict[str, Tensor]
+
+
+def _pass(
+    network: Network, trainer: FERClassifier, mode: Mode, images: Tensor, labels: Tensor
+) -> _Passed:
+    smoothing, settings = trainer.label_smoothing, trainer.center_loss
+    if settings is None:
+        with mode.autocast(labels.device.type):
+            logits, embeddings = network(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        return _Passed(loss, logits, embeddings, None, {})
     with mode.autocast(labels.device.type):
-        logits, _ = network(images)
-    loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+        logits, embeddings, attention = network.attend(images)
+    entropy = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+    center = sparse_center_loss(embeddings, attention, cast("Tensor", network.centers), labels)
+    terms = {
+        "cross_entropy": entropy,
+        "center_loss": center,
+        "attention_mean": attention.mean(),
+        "attention_deviation": attention.std(correction=0),
+    }
+    return _Passed(entropy + settings.weight * center, logits, embeddings, attention, terms)
+
+
+def _backward(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """Leaves the gradients of this loss alone."""
     optimizer.zero_grad()
     torch.autograd.backward(loss)
-    return loss, logits
+
+
+def _move_centers(network: Network, settings: CenterLoss, passed: _Passed, labels: Tensor) -> None:
+    """C ← c - α Δc, after the step and by what was seen before it."""
+    centers, attention = cast("Tensor", network.centers), cast("Tensor", passed.attention)
+    seen = passed.embeddings.detach(), attention.detach(), centers, labels
+    if settings.update == "moving_average":
+        centers -= settings.rate * moving_average_step(*seen)
+    else:
+        centers -= settings.rate * settings.weight * gradient_step(*seen)
 
 
 def _order(examples: TrainingSet, recipe: Recipe, setting: EpochSetting) -> Tensor:

@@ -118,12 +118,13 @@ def _one_epoch(
     looks = [epoch.validation for epoch in progress.history if epoch.validation is not None]
     rates = [learning_rate(trainer, number - 1 + s / steps, total, looks) for s in range(steps)]
     setting = EpochSetting(number=number, rates=rates, seed=task.seed, mode=progress.mode)
-    loss, accuracy = train_epoch(progress.network, progress.optimizer, examples, trainer, setting)
+    learnt = train_epoch(progress.network, progress.optimizer, examples, trainer, setting)
     epoch = Epoch(
         epoch=number,
         total_epochs=total,
-        loss=loss,
-        accuracy=accuracy,
+        loss=learnt.loss,
+        accuracy=learnt.accuracy,
+        terms=learnt.terms,
         lr=rates[-1],
         seconds=0.0,
         steps=progress.steps + steps,
@@ -142,7 +143,7 @@ def _restart(trainer: FERClassifier, task: TrainTask, progress: Progress) -> Non
     """Begins a diverged fit anew: other weights, no momentum; the schedule goes on."""
     restarts = 1 + sum(epoch.restarted for epoch in progress.history)
     plan = progress.network.plan
-    _, imported = plan_network(
+    _, imported = plan_network(  # the plan has been made: the file alone is read again
         trainer.encoder,
         image_channels=plan.in_channels,
         num_classes=plan.num_classes,
@@ -168,6 +169,7 @@ def _evaluate(task: TrainTask, progress: Progress) -> tuple[dict[str, float], Co
     """Metrics after the last epoch, and the confusion matrix of the test set."""
     last = progress.history[-1]
     metrics = {"train/loss": last.loss, "train/accuracy": last.accuracy}
+    metrics |= under("train", last.terms)
     network, mode = progress.network, progress.mode
     validation, _ = evaluate(network, task.images, task.validation, mode, task.device)
     test, confusion = evaluate(network, task.images, task.test, mode, task.device)

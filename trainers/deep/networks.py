@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from trainers.base import TrainingError
+from trainers.center_loss import CenterLoss
 from trainers.deep import checkpoints
 from trainers.deep.importing import ImportedEncoder, read_encoder_file
+from trainers.deep.nets.attention import AttentionNet
 from trainers.deep.nets.heads import LinearHead
 from trainers.deep.nets.resnet_cifar import CifarResNet
 from trainers.encoders import DEFAULT_WIDTHS, Encoder, EncoderName
@@ -29,6 +31,8 @@ class Plan:
     in_channels: int
     num_classes: int
     dropout: float
+    has_centers: bool = False  # of the classes, for a centre loss
+    attention: tuple[int, ...] = ()  # values of the last map, and widths; none: no attention
 
 
 class Network(nn.Module):
@@ -42,6 +46,11 @@ class Network(nn.Module):
         self.plan = plan
         self.encoder = build_encoder(plan)
         self.head = LinearHead(self.embedding_width, plan.num_classes, plan.dropout)
+        if plan.has_centers:
+            self.register_buffer("centers", torch.empty(plan.num_classes, self.embedding_width))
+        if plan.attention:
+            values, *hidden = plan.attention
+            self.attention = AttentionNet(values, hidden, self.embedding_width)
 
     @property
     def embedding_width(self) -> int:
@@ -52,6 +61,21 @@ class Network(nn.Module):
             images = images.expand(-1, self.plan.in_channels, -1, -1)
         embeddings: Tensor = self.encoder(images)
         return embeddings
+
+    def attend(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, embeddings, and for a centre loss the weight (B, D) of each dimension.
+
+        Weights are 1 without an attention network.
+        """
+        if images.shape[1] != self.plan.in_channels:
+            images = images.expand(-1, self.plan.in_channels, -1, -1)
+        maps: Tensor = self.encoder.maps(images)  # type: ignore[operator]
+        embeddings = maps.mean((2, 3), dtype=torch.float32)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            logits: Tensor = self.head(embeddings)
+        if not self.plan.attention:
+            return logits, embeddings, torch.ones_like(embeddings)
+        return logits, embeddings, self.attention(maps.flatten(1))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         embeddings = self.embed(images)
@@ -104,8 +128,25 @@ def shapes_of(plan: Plan) -> dict[str, tuple[int, ...]]:
 def build_network(plan: Plan, rng: torch.Generator) -> Network:
     """A network whose every weight is drawn from `rng`."""
     network = blank_network(plan)
-    draw_weights(network, rng)
+    draw_weights(network.encoder, rng)
+    draw_weights(network.head, rng)
+    if plan.attention:
+        network.attention.draw(rng)
+    if plan.has_centers:
+        std = (2 / plan.num_classes) ** 0.5  # Kaiming's, of the transposed matrix
+        cast("Tensor", network.centers).normal_(std=std, generator=rng)
     return network
+
+
+def with_centers(plan: Plan, settings: CenterLoss | None, size: tuple[int, int]) -> Plan:
+    """The plan for a centre loss on images of this (H, W)."""
+    if settings is None:
+        return plan
+    if settings.kind == "plain":
+        return replace(plan, has_centers=True)
+    with torch.device("meta"):
+        maps: Tensor = build_encoder(plan).maps(torch.empty(1, plan.in_channels, *size))  # type: ignore[operator]
+    return replace(plan, has_centers=True, attention=(maps[0].numel(), *settings.hidden))
 
 
 def blank_network(plan: Plan) -> Network:

@@ -122,7 +122,7 @@ def identity_of(trainer: FERClassifier | LinearProbe, task: TrainTask) -> str:
 
 def _begin(trainer: FERClassifier, task: TrainTask) -> Progress:
     height, width, channels = open_packed(task.images).shape[1:]
-    start = starting_network(trainer, task, channels)
+    start = starting_network(trainer, task, (height, width, channels))
     workload = Workload(start.network.plan, (height, width), trainer.batch_size, task.device)
     mode = choose_mode(trainer.compute, workload, task.cache_dir)
     network = mode.place(start.network, task.device)

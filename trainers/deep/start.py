@@ -14,6 +14,7 @@ from trainers.deep.networks import (
     encoder_digest,
     load_learner,
     plan_network,
+    with_centers,
 )
 from trainers.deep.seeding import generator
 from trainers.fer_classifier import FERClassifier
@@ -29,21 +30,24 @@ class Start:
     source: str  # for people
 
 
-def starting_network(trainer: FERClassifier, task: TrainTask, image_channels: int) -> Start:
+def starting_network(
+    trainer: FERClassifier, task: TrainTask, image_shape: tuple[int, int, int]
+) -> Start:
     """The network of a fit's first step, as the weight policy says.
 
     Raises:
         TrainingError: A file does not fit, or what was loaded is not what the file holds.
     """
     if trainer.weights == "warm_start" and task.previous is not None:
-        network, source = _continued(trainer, task, image_channels), f"continues {task.previous}"
+        network, source = _continued(trainer, task, image_shape), f"continues {task.previous}"
     else:
         plan, imported = plan_network(
             trainer.encoder,
-            image_channels=image_channels,
+            image_channels=image_shape[2],
             num_classes=task.num_classes,
             dropout=trainer.dropout,
         )
+        plan = with_centers(plan, trainer.center_loss, image_shape[:2])
         network = fresh_network(plan, imported, task.seed)
         source = str(imported.report) if imported else "drawn from the seed"
     digest = digest_of_weights(network.state_dict())
@@ -68,15 +72,20 @@ def fresh_network(
     return network
 
 
-def _continued(trainer: FERClassifier, task: TrainTask, image_channels: int) -> Network:
+def _continued(
+    trainer: FERClassifier, task: TrainTask, image_shape: tuple[int, int, int]
+) -> Network:
     if task.previous is None:
         raise TrainingError("warm_start needs the last round's checkpoint, and none was given")
     network, _ = load_learner(task.previous)
-    wanted = (trainer.encoder.name, task.num_classes, trainer.dropout)
-    found = (network.plan.encoder, network.plan.num_classes, network.plan.dropout)
-    if wanted != found or image_channels not in (network.plan.in_channels, 1):
+    plan = network.plan
+    asked = with_centers(plan, trainer.center_loss, image_shape[:2])
+    wanted = (trainer.encoder.name, task.num_classes, trainer.dropout, asked.attention)
+    found = (plan.encoder, plan.num_classes, plan.dropout, plan.attention)
+    has_centers = (trainer.center_loss is not None) == plan.has_centers
+    if wanted != found or not has_centers or image_shape[2] not in (plan.in_channels, 1):
         raise TrainingError(
-            f"{task.previous} holds (encoder, classes, dropout) = {found}, the trainer asks for "
-            f"{wanted}; a warm start needs the same network"
+            f"{task.previous} holds (encoder, classes, dropout, attention) = {found}, the trainer "
+            f"asks for {wanted}; a warm start needs the same network"
         )
     return network

@@ -6,8 +6,8 @@ Nothing is carried along but the epochs themselves, so a resumed fit decides as 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from trainers.recipes import Recipe, StopRules
 
@@ -25,6 +25,7 @@ class Epoch:
     steps: int  # of the optimiser, since the fit began
     restarted: bool = False  # found to have diverged: weights are fresh after it
     validation: float | None = None  # balanced accuracy, where it was looked at
+    terms: Mapping[str, float] = field(default_factory=dict)  # of the loss, where it has several
 
 
 def total_epochs(recipe: Recipe, steps_per_epoch: int) -> int:
