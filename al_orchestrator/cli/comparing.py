@@ -1,4 +1,4 @@
-"""`alo compare`: which differences are real."""
+"""`alo compare`: which differences are real; `alo report`: one run as a page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from al_orchestrator.cli.options import DEFAULT_ROOT, Json, Root, print_json
+from al_orchestrator.cli.options import DEFAULT_ROOT, Json, Root, Run, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     app.command()(compare)
+    app.command()(report)
 
 
 def compare(
@@ -104,3 +105,25 @@ def _of_runs(workspace: Workspace, names: Sequence[str], by: Sequence[str]) -> l
 def _matching(name: str, there: Sequence[str]) -> list[str]:
     """The runs a pattern matches; the name itself where it is none or matches nothing."""
     return (fnmatch.filter(there, name) if "*" in name or "?" in name else []) or [name]
+
+
+def report(
+    run: Run,
+    out: Annotated[
+        Path | None, typer.Option(help="The page to write; <run>.html here if left out.")
+    ] = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Write a run as one HTML page that opens offline: curves, confusion, batches, protocol.
+
+    Example: alo report quickstart
+    """
+    from al_orchestrator.files import write_text
+    from al_orchestrator.reports.page import run_page
+    from al_orchestrator.reports.runs import find_run
+    from al_orchestrator.run_dir import Workspace
+
+    found = find_run(Workspace(root.resolve()), run)
+    target = out or Path(f"{found.name}.html")
+    write_text(target, run_page(found))
+    typer.echo(f"{target}: open it in a browser")

@@ -1,0 +1,163 @@
+"""A run as one HTML page that opens anywhere, offline: every picture is inside it."""
+
+from __future__ import annotations
+
+import base64
+import importlib.metadata
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from al_orchestrator.config import dump_config
+from al_orchestrator.datasets import load
+from al_orchestrator.errors import ConfigError
+from al_orchestrator.figures import Curve, learning_curves
+from al_orchestrator.pool import Pool
+from al_orchestrator.reports.runs import RunStatus, status_of
+from al_orchestrator.round_report import render_round
+from al_orchestrator.rounds import Round, RoundState
+from al_orchestrator.run_dir import RunDir, Workspace
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+_SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "ece")
+_STAGES = ("train", "score", "select")
+
+
+@dataclass(frozen=True)
+class _Picture:
+    alt: str
+    src: str
+
+
+def run_page(run: RunDir) -> str:
+    """The page of a run, from its ledger and its packed dataset.
+
+    Raises:
+        ConfigError: No round has been measured yet.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    status = status_of(run)
+    measured = [each for each in status.rounds if each.metrics]
+    if not measured:
+        raise ConfigError(f"run {run.name} has no measured round yet; let it go on first")
+    data = load(Workspace(run.folder.parent).root / "datasets" / status.fingerprint)
+    with Pool(run.ledger, read_only=True) as pool:
+        trained = [pool.stage(each.number, "train") or {} for each in measured]
+        for each in measured:
+            if each.state is RoundState.CLOSED:
+                render_round(run, pool, data, each.number)
+    classes = data.manifest.classes
+    environment = Environment(
+        loader=PackageLoader("al_orchestrator.reports"), autoescape=True, undefined=StrictUndefined
+    )
+    return environment.get_template("run.html").render(
+        status=status,
+        card=_card(status, trained[-1], data.manifest.splits),
+        curves=_curves(measured, classes),
+        rounds=[_row(each) for each in measured],
+        classes=classes,
+        last=_last(run, measured[-1], trained[-1], classes),
+        asked=[found for each in measured if (found := _asked(run, each)) is not None],
+        config=dump_config(status.config),
+        version=importlib.metadata.version("al-orchestrator"),
+    )
+
+
+def _card(status: RunStatus, trained: Mapping[str, Any], splits: Any) -> dict[str, str]:
+    """What a reader has to know before believing a number."""
+    config, notes = status.config, trained.get("notes", {})
+    sizes = {name: int((splits == name).sum()) for name in ("train", "val", "test")}
+    spent = f"{status.labels:,} asked for, {status.validation:,} for validation"
+    return {
+        "data": f"{config.dataset.name}, fingerprint {status.fingerprint[:12]}",
+        "images": ", ".join(f"{count:,} {name}" for name, count in sizes.items()),
+        "labels": spent + (f", {status.looked_at:,} looked at" if status.looked_at else ""),
+        "seed set": f"{config.budget.initial:,} by {config.seed_set.name}",
+        "batches": f"{config.budget.batch_size:,} by {config.strategy.name}",
+        "learner": f"{config.trainer.name}, weights {config.trainer.weights}",
+        "test set": "measured after the last epoch of a round; nothing was chosen by it",
+        "hardware": str(notes.get("hardware", "unknown")),
+        "computed": ", ".join(f"{k} {notes[k]}" for k in ("torch", "precision") if k in notes),
+        "starts": f"{status.starts}, lost workers: {status.lost_workers}",
+    }
+
+
+def _curves(measured: Sequence[Round], classes: Sequence[str]) -> list[Markup]:
+    """Accuracies, and recall of each class, over labels."""
+    recalls = {f"recall/{code}": name for code, name in enumerate(classes)}
+    both = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
+    return [_drawn(measured, both, "test"), _drawn(measured, recalls, "test recall")]
+
+
+def _drawn(measured: Sequence[Round], names: dict[str, str], title: str) -> Markup:
+    from markupsafe import Markup
+
+    labels = np.array([each.labelled for each in measured], dtype=np.float64)
+    curves = [
+        Curve(
+            shown, labels, np.array([each.metrics.get(f"test/{key}", np.nan) for each in measured])
+        )
+        for key, shown in names.items()
+        if any(f"test/{key}" in each.metrics for each in measured)
+    ]
+    if not curves:
+        return Markup("")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "curve.svg"
+        learning_curves(curves, path, metric=title, title="")
+        drawing = path.read_text(encoding="utf-8")
+    return Markup(drawing[drawing.index("<svg") :])
+
+
+def _row(each: Round) -> dict[str, object]:
+    values = [each.metrics.get(f"test/{name}") for name in _SHOWN]
+    seconds = [each.seconds.get(stage) for stage in _STAGES]
+    return {
+        "labelled": each.labelled,
+        "metrics": ["" if value is None else f"{value:.3f}" for value in values],
+        "seconds": ["" if value is None else f"{value:.1f}" for value in seconds],
+    }
+
+
+def _last(
+    run: RunDir, last: Round, trained: Mapping[str, Any], classes: Sequence[str]
+) -> dict[str, object] | None:
+    picture = run.report(last.number) / "confusion.png"
+    if "confusion" not in trained or not picture.exists():
+        return None
+    counts = np.array(trained["confusion"], dtype=np.float64)
+    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    rows = [
+        {"name": name, "shares": [f"{value:.0f}" for value in row]}
+        for name, row in zip(classes, shares, strict=True)
+    ]
+    return {"picture": _inlined(picture), "shares": rows}
+
+
+def _asked(run: RunDir, each: Round) -> dict[str, object] | None:
+    folder = run.report(each.number)
+    pictures = {
+        "classes of the batch": folder / "batch_classes.png",
+        "images of the batch": folder / "contact_sheet.png",
+    }
+    found = [_Picture(alt, _inlined(path)) for alt, path in pictures.items() if path.exists()]
+    if not found:
+        return None
+    return {"number": each.number, "size": _batch_size(folder), "pictures": found}
+
+
+def _batch_size(folder: Path) -> int:
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(folder / "selected.parquet").num_rows)
+
+
+def _inlined(path: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"

@@ -1,0 +1,121 @@
+"""The page of a run: whole, true to the ledger, and in need of nothing from elsewhere."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from al_orchestrator import Experiment
+from al_orchestrator.cli import app
+from al_orchestrator.config import ExperimentConfig
+from al_orchestrator.errors import ConfigError
+from al_orchestrator.reports.page import run_page
+from al_orchestrator.run_dir import RunDir
+
+pytestmark = pytest.mark.torch
+
+VOID = {"meta", "img", "br", "link", "path", "use", "rect", "stop"}
+
+
+class Checker(HTMLParser):
+    """Notes what is loaded from where, and whether every element is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+        self.open: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.sources += [str(value) for name, value in attrs if name in {"src", "href"}]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data.strip())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    config = ExperimentConfig.model_validate(
+        {
+            "name": "seen",
+            "dataset": {"name": "faces", "image_size": 16, "num_train": 80, "num_test": 30},
+            "strategy": {"name": "margin"},
+            "trainer": {
+                "name": "linear_probe",
+                "encoder": {"name": "resnet10_narrow", "width": 4},
+            },
+            "budget": {"initial": 20, "batch_size": 10, "rounds": 3},
+            "executor": "in_process",
+            "tracking": {"name": "nothing"},
+        }
+    )
+    with Experiment.open(config, root=tmp_path_factory.mktemp("runs")) as experiment:
+        list(experiment.rounds())
+        return experiment.run
+
+
+def test_the_page_holds_everything_and_loads_nothing(run: RunDir) -> None:
+    page = run_page(run)
+    checker = Checker()
+    checker.feed(page)
+    assert checker.open == []
+    assert checker.sources
+    assert all(s.startswith(("data:image/png;base64,", "#")) for s in checker.sources)
+    assert not re.search(r"(url\(|@import|<script|<link)", page.replace("url(#", "("))
+    assert page.count("<svg") == 2
+    for words in ("after round 0: 10 images", "after round 1: 10 images", "fingerprint"):
+        assert words in page
+    assert "after round 2" not in page  # the last round asks for nothing
+
+
+def test_numbers_are_the_ledgers(run: RunDir) -> None:
+    from al_orchestrator.reports.runs import status_of
+
+    checker = Checker()
+    checker.feed(run_page(run))
+    for each in status_of(run).rounds:
+        assert f"{each.metrics['test/accuracy']:.3f}" in checker.text
+    assert "20 by random" in checker.text
+    assert "10 by margin" in checker.text
+
+
+def test_reports_that_were_removed_are_rendered_again(run: RunDir) -> None:
+    whole = run_page(run)
+    run.remove_report(1)
+    assert run_page(run) == whole
+
+
+def test_a_command_writes_it(run: RunDir, tmp_path: Path) -> None:
+    words = ["report", str(run.folder), "--out", str(tmp_path / "page.html")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+
+
+def test_a_run_without_a_measured_round_has_no_page(run: RunDir, tmp_path: Path) -> None:
+    config = ExperimentConfig.model_validate(
+        {
+            "name": "waiting",
+            "dataset": {"name": "faces", "image_size": 16, "num_train": 40, "num_test": 14},
+            "strategy": {"name": "random"},
+            "oracle": {"name": "people"},
+            "trainer": {"name": "linear_probe", "encoder": {"name": "resnet10_narrow", "width": 4}},
+            "budget": {"initial": 7, "batch_size": 7, "rounds": 2},
+            "executor": "in_process",
+            "tracking": {"name": "nothing"},
+        }
+    )
+    with Experiment.open(config, root=tmp_path) as experiment:
+        list(experiment.rounds())
+    with pytest.raises(ConfigError, match="no measured round"):
+        run_page(experiment.run)
