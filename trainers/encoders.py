@@ -10,17 +10,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trainers.pretrainers import AnyPretrainer
 
-EncoderName = Literal["resnet18_cifar", "resnet10_narrow", "resnet18", "resnet50"]
+EncoderName = Literal["resnet18_cifar", "resnet10_narrow", "resnet18", "resnet50", "vgg_fer"]
 
-DEFAULT_WIDTHS = {"resnet18_cifar": 64, "resnet10_narrow": 16}
+DEFAULT_WIDTHS = {"resnet18_cifar": 64, "resnet10_narrow": 16, "vgg_fer": 64}
 """Channels of the first of four stages; each later stage has twice as many."""
 
 
 class Encoder(BaseModel):
-    """A residual network up to its global average pool.
+    """A network up to its embedding, for residual ones the global average pool.
 
     `resnet18_cifar` and `resnet10_narrow` have a 3x3 stem without pooling, for small images;
-    `resnet18` and `resnet50` are torchvision's, for 96 pixels and more.
+    `resnet18` and `resnet50` are torchvision's, for 96 pixels and more; `vgg_fer` is the VGG of
+    usef-kh/fer for crops of 40 pixels, with two wide layers after its last map.
 
     The network takes as many channels as the images have, unless `weights` were trained on three
     channels: then grey images are repeated.
@@ -72,7 +73,7 @@ class Encoder(BaseModel):
 
     @property
     def channels(self) -> int:
-        """D, the channels of its last map and the width of its embedding."""
+        """Channels of its last map."""
         if self.name in DEFAULT_WIDTHS:
             return 8 * (self.width or DEFAULT_WIDTHS[self.name])
         return 2048 if self.name == "resnet50" else 512

@@ -13,12 +13,14 @@ from trainers.base import (
     Predictions,
     PredictTask,
     Trainer,
+    TrainingError,
     TrainReport,
     TrainTask,
     WeightPolicy,
     refuse_outputs,
 )
 from trainers.center_loss import CenterLoss
+from trainers.crops import Crops
 from trainers.encoders import Encoder, with_default_policy
 from trainers.files import EPOCH_CHECKPOINT
 from trainers.recipes import Recipe
@@ -42,6 +44,8 @@ class FERClassifier(Recipe, Trainer):
     """Share of the embedding hidden from the head in training, and in posterior draws."""
     center_loss: CenterLoss | None = None
     """Draws embeddings towards their class's centre; `{kind: attentive}` is DACL."""
+    crops: Crops | None = None
+    """Crops that stand for an image; `{size: 40}` are the ten of the FER2013 VGG."""
     posterior_draws: int = Field(default=10, ge=1)
     """K, the masks tried where a strategy asks for Monte-Carlo dropout."""
 
@@ -62,6 +66,14 @@ class FERClassifier(Recipe, Trainer):
             raise ValueError(
                 f"from_scratch would never read {named} ; "
                 "take it out, or set weights to from_pretrained or warm_start"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _crops_have_no_centres(self) -> FERClassifier:
+        if self.crops is not None and self.center_loss is not None:
+            raise ValueError(
+                "center_loss weighs one map an image, and crops make ten; leave one out"
             )
         return self
 
@@ -105,4 +117,12 @@ class FERClassifier(Recipe, Trainer):
     def check(self, *, image_shape: tuple[int, int, int], num_classes: int) -> None:
         from trainers.deep.networks import check_encoder
 
-        check_encoder(self.encoder, image_shape=image_shape, num_classes=num_classes)
+        seen = image_shape
+        if self.crops is not None:
+            if self.crops.size > min(image_shape[:2]):
+                raise TrainingError(
+                    f"crops of {self.crops.size} pixels do not fit images of "
+                    f"{image_shape[0]}x{image_shape[1]}; lower crops.size"
+                )
+            seen = (self.crops.size, self.crops.size, image_shape[2])
+        check_encoder(self.encoder, image_shape=seen, num_classes=num_classes)

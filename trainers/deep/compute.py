@@ -167,7 +167,8 @@ def seconds_a_step(mode: Mode, workload: Workload, repeats: int = 2) -> float:
 def _step(network: nn.Module, images: Tensor, labels: Tensor, mode: Mode) -> None:
     with mode.autocast(images.device.type):
         logits, _ = network(images)
-    torch.autograd.backward(F.cross_entropy(logits, labels))
+    each = labels.repeat_interleave(len(logits) // len(labels))  # an image may have ten crops
+    torch.autograd.backward(F.cross_entropy(logits, each))
 
 
 def _create_once(path: Path, text: str) -> None:

@@ -93,7 +93,7 @@ def train_epoch(
         TrainingError: The loss is not finite.
     """
     network.train()
-    network.head.dropout.reseed(setting.seed, "dropout", setting.number)
+    network.reseed(setting.seed, setting.number)
     device = examples.labels.device
     sums: dict[str, Tensor] = {}
     seen = 0
@@ -112,7 +112,9 @@ def train_epoch(
             _move_centers(network, trainer.center_loss, passed, labels)
         seen += len(labels)
         # Kept on the device: reading them would wait for each step.
-        hits = (passed.logits.argmax(1) == labels).sum()
+        hits = (passed.logits.argmax(1) == _of_crops(labels, passed.logits)).sum() / (
+            len(passed.logits) / len(labels)
+        )
         for name, value in {"loss": passed.loss, **passed.terms}.items():
             sums[name] = sums.get(name, torch.zeros((), device=device)) + value.detach() * len(
                 labels
@@ -146,7 +148,8 @@ def _pass(
     if settings is None:
         with mode.autocast(labels.device.type):
             logits, embeddings = network(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        targets = _of_crops(labels, logits)
+        loss = F.cross_entropy(logits, targets, label_smoothing=smoothing)
         return _Passed(loss, logits, embeddings, None, {})
     with mode.autocast(labels.device.type):
         logits, embeddings, attention = network.attend(images)
@@ -159,6 +162,11 @@ def _pass(
         "attention_deviation": attention.std(correction=0),
     }
     return _Passed(entropy + settings.weight * center, logits, embeddings, attention, terms)
+
+
+def _of_crops(labels: Tensor, logits: Tensor) -> Tensor:
+    """The label of each row of logits, where an image has several."""
+    return labels.repeat_interleave(len(logits) // len(labels))
 
 
 def _backward(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -25,7 +25,7 @@ PREFIXES = (
 )
 """What names begin with in known files; `module.` comes of several GPUs."""
 
-HEADS = ("linear", "fc", "head", "projection", "projection_head", "projector", "classifier")
+HEADS = ("linear", "fc", "head", "projection", "projection_head", "projector", "classifier", "lin3")
 """First parts of names that belong to a classification or projection head."""
 
 OTHER_PARTS = (
@@ -41,8 +41,9 @@ OTHER_PARTS = (
 STAGES = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
 """How SimFLE numbers the parts of a residual network; 2 and 3 have no weights."""
 
-CONTAINERS = ("weights", "model", "state_dict")
-"""Under which keys files keep their state dict: ours, ActiveFER's, lightly's and solo-learn's."""
+CONTAINERS = ("weights", "model", "state_dict", "params")
+"""Under which keys files keep their state dict: ours, ActiveFER's, lightly's and solo-learn's, the
+FER2013 VGG's."""
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class ImportedEncoder:
     @property
     def in_channels(self) -> int | None:
         """Channels of the images it was trained on, or None where the file has no stem."""
-        stem = self.tensors.get("conv1.weight")
+        stem = self.tensors.get("conv1.weight", self.tensors.get("conv1a.weight"))
         return None if stem is None or stem.ndim != 4 else int(stem.shape[1])
 
     def fitted_to(

@@ -12,11 +12,14 @@ from torch import Tensor, nn
 
 from trainers.base import TrainingError
 from trainers.center_loss import CenterLoss
+from trainers.crops import Crops
 from trainers.deep import checkpoints
+from trainers.deep.cropping import Cropper
 from trainers.deep.importing import ImportedEncoder, read_encoder_file
 from trainers.deep.nets.attention import AttentionNet
-from trainers.deep.nets.heads import LinearHead
+from trainers.deep.nets.heads import LinearHead, SeededDropout
 from trainers.deep.nets.resnet_cifar import CifarResNet
+from trainers.deep.nets.vgg import FERVGG, SIDE
 from trainers.encoders import DEFAULT_WIDTHS, Encoder, EncoderName
 
 BLOCKS = {"resnet18_cifar": (2, 2, 2, 2), "resnet10_narrow": (1, 1, 1, 1)}
@@ -33,18 +36,24 @@ class Plan:
     dropout: float
     has_centers: bool = False  # of the classes, for a centre loss
     attention: tuple[int, ...] = ()  # values of the last map, and widths; none: no attention
+    crop: int = 0  # side of the crops that stand for an image; 0: the image itself
+    ten: bool = True
+    erasing: float = 0.0
 
 
 class Network(nn.Module):
     """Images (B, Ch, H, W) float32, normalised -> logits (B, C), embeddings (B, D), float32.
 
-    Grey images are repeated where the encoder was made for three channels.
+    Grey images are repeated where the encoder was made for three channels. With crops an image has
+    the mean embedding of its crops; in training each crop is a row of its own, those of an image
+    one after the other.
     """
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
         self.plan = plan
         self.encoder = build_encoder(plan)
+        self.crops = Cropper(plan.crop, ten=plan.ten, erasing=plan.erasing) if plan.crop else None
         self.head = LinearHead(self.embedding_width, plan.num_classes, plan.dropout)
         if plan.has_centers:
             self.register_buffer("centers", torch.empty(plan.num_classes, self.embedding_width))
@@ -59,8 +68,24 @@ class Network(nn.Module):
     def embed(self, images: Tensor) -> Tensor:
         if images.shape[1] != self.plan.in_channels:
             images = images.expand(-1, self.plan.in_channels, -1, -1)
-        embeddings: Tensor = self.encoder(images)
-        return embeddings
+        if self.crops is None:
+            embeddings: Tensor = self.encoder(images)
+            return embeddings
+        crops = self.crops(images)
+        if self.training:
+            return cast("Tensor", self.encoder(crops))
+        # A part at a time: ten times the images would be ten times the memory.
+        parts = crops.unflatten(0, (len(images), -1)).unbind(1)
+        return torch.stack([self.encoder(part) for part in parts]).mean(0)
+
+    def reseed(self, seed: int, epoch: int) -> None:
+        """Sets all chance of an epoch's training."""
+        self.head.dropout.reseed(seed, "dropout", epoch)
+        layers = [m for m in self.encoder.modules() if isinstance(m, SeededDropout)]
+        for number, layer in enumerate(layers):
+            layer.reseed(seed, "dropout", epoch, number)
+        if self.crops is not None:
+            self.crops.reseed(seed, "crops", epoch)
 
     def attend(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, embeddings, and for a centre loss the weight (B, D) of each dimension.
@@ -91,6 +116,8 @@ def build_encoder(plan: Plan) -> nn.Module:
         from trainers.deep.nets.torchvision_nets import TorchvisionResNet
 
         return TorchvisionResNet(plan.encoder, in_channels=plan.in_channels)
+    if plan.encoder == "vgg_fer":
+        return FERVGG(width=plan.width, in_channels=plan.in_channels)
     return CifarResNet(blocks=BLOCKS[plan.encoder], width=plan.width, in_channels=plan.in_channels)
 
 
@@ -136,6 +163,13 @@ def build_network(plan: Plan, rng: torch.Generator) -> Network:
         std = (2 / plan.num_classes) ** 0.5  # Kaiming's, of the transposed matrix
         cast("Tensor", network.centers).normal_(std=std, generator=rng)
     return network
+
+
+def with_crops(plan: Plan, settings: Crops | None) -> Plan:
+    """The plan for crops of images."""
+    if settings is None:
+        return plan
+    return replace(plan, crop=settings.size, ten=settings.ten, erasing=settings.erasing)
 
 
 def with_centers(plan: Plan, settings: CenterLoss | None, size: tuple[int, int]) -> Plan:
@@ -217,6 +251,11 @@ def check_encoder(encoder: Encoder, *, image_shape: tuple[int, int, int], num_cl
         raise TrainingError(
             f"{encoder.name} needs images of {least} pixels and more, these are {height}x{width}; "
             "take an encoder with a 3x3 stem, or enlarge the images"
+        )
+    if encoder.name == "vgg_fer" and (height, width) != (SIDE, SIDE):
+        raise TrainingError(
+            f"vgg_fer sees {SIDE}x{SIDE} pixels, these are {height}x{width}; set trainer.crops: "
+            f"{{size: {SIDE}}} (of fer_classifier), or dataset.image_size"
         )
     if num_classes < 2:
         raise TrainingError(f"there is {num_classes} class; a classifier needs two or more")
