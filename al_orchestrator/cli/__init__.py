@@ -45,8 +45,6 @@ def main() -> NoReturn:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line's own voice
         sys.exit(error.exit_code)
     except typer.Exit as stop:
-        if stop.exit_code == _INTERRUPTED:  # what Ctrl-C has become by now
-            _leave(_GOES_ON, _INTERRUPTED)
         sys.exit(stop.exit_code)
     except StoppedByScheduler:
         _leave("stopped as asked; the same command goes on", 75)
@@ -58,6 +56,8 @@ def main() -> NoReturn:
             raise
         show()
         sys.exit(getattr(error, "exit_code", 2))
+    if code == _INTERRUPTED:  # what typer makes of Ctrl-C
+        _leave(_GOES_ON, _INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -211,3 +211,15 @@ def test_a_run_of_an_older_program_with_fewer_fields_goes_on(alo: Alo, tmp_path:
     code, _, err = alo("run", "small.yaml", "--set", "budget.rounds=2", "-q")
     assert (code, err) == (0, "")
     assert json.loads(alo("status", "small", "--json")[1])["labels"] == 15
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(
+    alo: Alo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("al_orchestrator.config.load_config", interrupted)
+    code, _, err = alo("run", "small.yaml")
+    assert code == 130
+    assert "interrupted; the same command goes on" in err
