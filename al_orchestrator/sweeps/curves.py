@@ -16,12 +16,18 @@ def compared_axes(plan: Plan, asked: Sequence[str]) -> list[str]:
     """The axes whose options are compared: those asked for, else the strategy or the first one.
 
     Raises:
-        ConfigError: The sweep has no such axis, or none at all.
+        ConfigError: The sweep has no such axis, or none that can be compared.
     """
     unknown = [axis for axis in asked if axis not in plan.axes]
     if unknown:
         raise ConfigError(
             f"sweep {plan.name} has no axis {unknown[0]!r}; it has {', '.join(plan.axes) or 'none'}"
+        )
+    regimes = [axis for axis in asked if axis in plan.regimes]
+    if regimes:
+        raise ConfigError(
+            f"axis {regimes[0]} of sweep {plan.name} sets the budget alone: its options are "
+            "regimes, which stand beside each other in every comparison"
         )
     if asked:
         return list(asked)

@@ -104,6 +104,8 @@ def is_sweep(path: Path) -> bool:
 
 def _read(path: Path) -> tuple[SweepConfig, Path]:
     source = read_source(path)
+    if "base" not in source.data and "dataset" in source.data:
+        raise ConfigError(f"{path} is an experiment, not a sweep: alo run {path}")
     source.data.setdefault("name", path.stem)
     try:
         return SweepConfig.model_validate(source.data), source.folder

@@ -136,6 +136,8 @@ def test_axes_that_set_the_budget_alone_are_regimes(tmp_path: Path) -> None:
     assert default_baseline(plan, ["encoder"]) == "scratch"
     with pytest.raises(ConfigError, match="no axis 'encodr'; it has regime, encoder, strategy"):
         compared_axes(plan, ["encodr"])
+    with pytest.raises(ConfigError, match="its options are regimes"):
+        compared_axes(plan, ["regime"])
 
 
 @pytest.mark.parametrize("path", sorted((PRESETS / "sweeps").glob("*.yaml")), ids=lambda p: p.stem)
@@ -148,4 +150,6 @@ def test_presets_expand(path: Path) -> None:
 def test_an_experiment_is_no_sweep() -> None:
     path = PRESETS / "quickstart.yaml"
     assert not is_sweep(path)
+    with pytest.raises(ConfigError, match="not a sweep: alo run"):
+        load_plan(path)
     load_config(path)
