@@ -16,6 +16,7 @@ from ray import tune
 
 from al_orchestrator.errors import AloError
 from al_orchestrator.executors.base import Ended
+from al_orchestrator.executors.lost_workers import cause_of_death
 from al_orchestrator.executors.placement import Placement, place
 from al_orchestrator.executors.ray_connection import Connection, nodes
 from al_orchestrator.executors.settings import RaySettings, Resources
@@ -136,6 +137,6 @@ class _Listener(tune.Callback):
         trial: Any,
         **_: Any,
     ) -> None:
-        text = str(trial.error_msg or "").strip()
-        last = text.splitlines()[-1] if text else "no word of it"
-        self._ended(Ended(trial.config["name"], f"its process was lost: {last}"))
+        # What a call raises is reported as its result; so this one's process is gone.
+        why = cause_of_death(str(trial.get_error() or "no word of why"))
+        self._ended(Ended(trial.config["name"], f"its process was lost, {why}"))

@@ -58,12 +58,10 @@ def learning_curves(
         for number, curve in enumerate(curves):
             colour = _REFERENCE if curve.is_reference else next(colours)
             _draw(axes, curve, colour, _MARKERS[number % len(_MARKERS)])
-        axes.set_xlabel("labels")
+        has_bands = any(curve.low is not None for curve in curves)
+        axes.set_xlabel("labels" + "  (band: 95 % interval of the mean)" * has_bands)
         axes.set_ylabel(metric)
         axes.set_title(title)
-        if any(curve.low is not None for curve in curves):
-            note = {"fontsize": 8, "fontweight": "normal", "color": _REFERENCE}
-            axes.set_title("band: 95 % interval of the mean", loc="right", fontdict=note)
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.margins(x=0.02)
         axes.legend(frameon=False, handlelength=2.2, labelspacing=0.35)

@@ -56,10 +56,10 @@ def test_learning_curves_name_their_axes_strategies_seeds_and_mark(tmp_path: Pat
         CURVES, tmp_path / "curves.svg", metric="test/accuracy", title="faces", mark="pilot"
     )
     text = (tmp_path / "curves.svg").read_text()
-    for word in ("labels", "test/accuracy", "random  (2 seeds)", "badge  (1 seed)", "faces"):
+    for word in ("test/accuracy", "random  (2 seeds)", "badge  (1 seed)", "faces"):
         assert f">{word}</text>" in text
     assert ">pilot</text>" in text
-    assert ">band: 95 % interval of the mean</text>" in text
+    assert ">labels  (band: 95 % interval of the mean)</text>" in text
 
 
 def test_without_an_interval_no_band_is_promised(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -105,6 +106,35 @@ def test_runs_that_start_workers_never_wait_for_each_other(tmp_path: Path) -> No
     plan = load_plan(write(tmp_path, axes, base))
     found = run_sweep(plan, tmp_path / "runs", progress=silent)
     assert [each.state for each in found] == ["finished", "finished"], [each.why for each in found]
+
+
+def test_a_run_whose_process_is_killed_is_told_and_the_others_go_on(tmp_path: Path) -> None:
+    plan, root = load_plan(write(tmp_path)), tmp_path / "runs"
+    workspace = Workspace(root)
+    killed: list[str] = []
+
+    def kill_the_first_that_runs() -> None:
+        deadline = time.monotonic() + 120
+        while not killed and time.monotonic() < deadline:
+            for trial in plan.trials:
+                owner = workspace.run(trial.name).owner()
+                if owner is not None and "pid" in owner and not killed:
+                    os.kill(int(str(owner["pid"])), signal.SIGKILL)
+                    killed.append(trial.name)
+            time.sleep(0.01)
+
+    killer = threading.Thread(target=kill_the_first_that_runs)
+    killer.start()
+    found = run_sweep(plan, root, progress=silent)
+    killer.join()
+
+    states = {each.trial.name: each for each in found}
+    failed = states.pop(killed[0])
+    assert failed.state == "failed"
+    assert failed.why.startswith("its process was lost, ")
+    assert {each.state for each in states.values()} == {"finished"}
+    again = run_sweep(plan, root, progress=silent)
+    assert {each.state for each in again} == {"finished"}
 
 
 def test_killed_a_sweep_goes_on_and_repeats_nothing(tmp_path: Path) -> None:
