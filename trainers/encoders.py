@@ -10,10 +10,26 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trainers.pretrainers import AnyPretrainer
 
-EncoderName = Literal["resnet18_cifar", "resnet10_narrow", "resnet18", "resnet50", "vgg_fer"]
+EncoderName = Literal[
+    "resnet18_cifar",
+    "resnet10_narrow",
+    "resnet18",
+    "resnet50",
+    "vgg_fer",
+    "poster_v2",
+    "poster_v2_narrow",
+]
 
-DEFAULT_WIDTHS = {"resnet18_cifar": 64, "resnet10_narrow": 16, "vgg_fer": 64}
-"""Channels of the first of four stages; each later stage has twice as many."""
+DEFAULT_WIDTHS = {
+    "resnet18_cifar": 64,
+    "resnet10_narrow": 16,
+    "vgg_fer": 64,
+    "poster_v2_narrow": 16,
+}
+"""Channels of the first of its stages; each later stage has twice as many."""
+
+POOLED = ("resnet18_cifar", "resnet10_narrow", "resnet18", "resnet50")
+"""Those whose embedding is the mean of their last map."""
 
 
 class Encoder(BaseModel):
@@ -21,10 +37,12 @@ class Encoder(BaseModel):
 
     `resnet18_cifar` and `resnet10_narrow` have a 3x3 stem without pooling, for small images;
     `resnet18` and `resnet50` are torchvision's, for 96 pixels and more; `vgg_fer` is the VGG of
-    usef-kh/fer for crops of 40 pixels, with two wide layers after its last map.
+    usef-kh/fer for crops of 40 pixels, with two wide layers after its last map; `poster_v2` is
+    POSTER V2, which sees 112 pixels and has an image network, a landmark network and a transformer,
+    `poster_v2_narrow` the same for 32 pixels.
 
     The network takes as many channels as the images have, unless `weights` were trained on three
-    channels: then grey images are repeated.
+    channels, or it is a POSTER: then grey images are repeated.
     """
 
     model_config = ConfigDict(
@@ -40,6 +58,11 @@ class Encoder(BaseModel):
     pretrain: AnyPretrainer | None = None
     """How to learn the weights from the pool's images before the first round; done once for the
     same images, method and seed, and kept in the workspace."""
+    parts: dict[str, Path] = Field(default_factory=dict)
+    """Files for parts of the network by name, the rest being drawn; `{ir_back: ir50.pth,
+    face_landback: mobilefacenet.pth.tar}` of a POSTER."""
+    freeze: tuple[str, ...] = ()
+    """Parts that are not trained, statistics of their batch norm included; `[face_landback]`."""
     prefix: str | None = None
     """What the encoder's names begin with in the file; found among known ones if not given."""
     allow_missing: tuple[str, ...] = ()
@@ -66,9 +89,25 @@ class Encoder(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _parts_stand_alone(self) -> Encoder:
+        if self.parts and self.has_source:
+            raise ValueError("parts and weights or pretrain are two sources; leave one out")
+        if self.pretrain is not None and self.name not in POOLED:
+            raise ValueError(
+                f"pretraining is for networks that pool their last map ({', '.join(POOLED)}), "
+                f"which {self.name} does not"
+            )
+        return self
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether any of its weights come from somewhere."""
+        return self.has_source or bool(self.parts)
+
     @property
     def has_source(self) -> bool:
-        """Whether its weights come from somewhere: a file, or a pretraining still to be done."""
+        """Whether all its weights come from a file, or a pretraining still to be done."""
         return self.weights is not None or self.pretrain is not None
 
     @property
@@ -105,7 +144,7 @@ def with_default_policy(fields: object) -> object:
         return fields
     encoder = fields.get("encoder")
     if isinstance(encoder, dict):
-        has_source = bool(encoder.get("weights") or encoder.get("pretrain"))
+        has_source = any(encoder.get(key) for key in ("weights", "pretrain", "parts"))
     else:
-        has_source = isinstance(encoder, Encoder) and encoder.has_source
+        has_source = isinstance(encoder, Encoder) and encoder.reads_files
     return {**fields, "weights": "from_pretrained" if has_source else "from_scratch"}

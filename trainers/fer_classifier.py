@@ -21,7 +21,7 @@ from trainers.base import (
 )
 from trainers.center_loss import CenterLoss
 from trainers.crops import Crops
-from trainers.encoders import Encoder, with_default_policy
+from trainers.encoders import POOLED, Encoder, with_default_policy
 from trainers.files import EPOCH_CHECKPOINT
 from trainers.recipes import Recipe
 
@@ -56,13 +56,14 @@ class FERClassifier(Recipe, Trainer):
 
     @model_validator(mode="after")
     def _policy_and_encoder_agree(self) -> FERClassifier:
-        if self.weights == "from_pretrained" and not self.encoder.has_source:
+        if self.weights == "from_pretrained" and not self.encoder.reads_files:
             raise ValueError(
                 "from_pretrained needs a file; set encoder.weights, encoder.pretrain, or another "
                 "policy"
             )
-        if self.weights == "from_scratch" and self.encoder.has_source:
-            named = "encoder.pretrain" if self.encoder.pretrain else "encoder.weights"
+        if self.weights == "from_scratch" and self.encoder.reads_files:
+            sources = ("pretrain", "parts", "weights")
+            named = next(f"encoder.{each}" for each in sources if getattr(self.encoder, each))
             raise ValueError(
                 f"from_scratch would never read {named} ; "
                 "take it out, or set weights to from_pretrained or warm_start"
@@ -70,7 +71,12 @@ class FERClassifier(Recipe, Trainer):
         return self
 
     @model_validator(mode="after")
-    def _crops_have_no_centres(self) -> FERClassifier:
+    def _centres_are_of_pooled_maps(self) -> FERClassifier:
+        if self.center_loss is not None and self.encoder.name not in POOLED:
+            raise ValueError(
+                f"center_loss weighs the dimensions of a pooled map, and {self.encoder.name} has "
+                f"none; take one of {', '.join(POOLED)}"
+            )
         if self.crops is not None and self.center_loss is not None:
             raise ValueError(
                 "center_loss weighs one map an image, and crops make ten; leave one out"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trainers.optimizers import SAM, SGD, AnySchedule, Cosine, Optimizer
 
@@ -42,6 +42,28 @@ class ResizedCrop(BaseModel):
 
 
 Augmentation = Annotated[PadCrop | ResizedCrop, Field(discriminator="name")]
+
+
+class Erasing(BaseModel):
+    """Rectangles of mean colour over some images in training (Zhong et al. 2020).
+
+    arXiv 1708.04896; sides stand 0.3 to 3.3 to 1.
+    """
+
+    model_config = _FROZEN
+
+    share: float = Field(default=0.5, gt=0, le=1)
+    """Of the images that lose a rectangle."""
+    min_area: float = Field(default=0.02, gt=0, lt=1)
+    """Least share of an image's area."""
+    max_area: float = Field(default=0.33, gt=0, lt=1)
+    """Largest share of it."""
+
+    @model_validator(mode="after")
+    def _areas_are_ordered(self) -> Erasing:
+        if self.min_area > self.max_area:
+            raise ValueError(f"min_area {self.min_area} is above max_area {self.max_area}")
+        return self
 
 
 class StopRules(BaseModel):
@@ -106,6 +128,8 @@ class Recipe(BaseModel):
     """Share of each target spread evenly over all classes."""
     augmentation: Augmentation = PadCrop()
     """Random views of training images. Scoring never uses them."""
+    erasing: Erasing | None = None
+    """Rectangles taken out of views of training images."""
     stopping: StopRules = StopRules()
     """When to stop before the cap of epochs."""
     validate_every: int = Field(default=1, ge=1)

@@ -10,13 +10,33 @@ import argparse
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from trainers.base import TrainingError
 from trainers.deep.plain_pickle import load_plain
 from trainers.files import replacing
+
+
+class _Recorder:
+    """Stands for a class of POSTER's training script; its curves are not ours to read."""
+
+
+_RECONSTRUCT: Any = np.empty(0).__reduce__()[0]
+
+_BAGS: list[Any] = [
+    argparse.Namespace,
+    *((_Recorder, f"__main__.{name}") for name in ("RecorderMeter", "RecorderMeter1")),
+    *((_RECONSTRUCT, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+    np.ndarray,
+    np.dtype,
+    type(np.dtype(np.float32)),
+    type(np.dtype(np.float64)),
+]
+"""Classes whose instances hold plain values, under the names by which files know them."""
 
 Weights = Mapping[str, Tensor]
 
@@ -48,8 +68,8 @@ def save(path: Path, content: Mapping[str, object]) -> None:
 def load(path: Path) -> dict[str, object]:
     """Reads a checkpoint onto the CPU; refuses whatever is not tensors and plain values.
 
-    `argparse.Namespace` is let through, a bag of options in the checkpoints of ActiveFER; so is a
-    state dict written by plain `pickle`.
+    Let through are also a state dict written by plain `pickle`, and what some code bases leave
+    beside theirs: ActiveFER's `argparse.Namespace`, POSTER's recorders with their numpy arrays.
 
     Raises:
         TrainingError: The file is missing, damaged, holds other objects, or is not a mapping.
@@ -58,7 +78,7 @@ def load(path: Path) -> dict[str, object]:
         plain = _plainly(path)
         if plain is not None:
             return plain
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals(_BAGS):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise TrainingError(f"{path} does not exist; correct the path, or make the file") from error

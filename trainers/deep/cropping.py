@@ -1,19 +1,15 @@
-"""Ten crops of an image, or one, and rectangles taken out of them.
+"""Ten crops of an image, or one.
 
 Legend: ``B`` images, ``Ch`` channels, ``H, W`` image, ``s`` side of a crop.
 """
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
+from trainers.deep.erasing import kept_pixels
 from trainers.deep.seeding import generator
-
-_TRIES = 10
-_AREA, _RATIO = (0.02, 0.33), (0.3, 3.3)
 
 
 class Cropper(nn.Module):
@@ -38,7 +34,9 @@ class Cropper(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         crops = ten_crops(images, self.size) if self.ten else self._one(images)
         if self.training and self.erasing:
-            crops = crops * self._kept(len(crops)).to(crops)[:, None]
+            size = (self.size, self.size)
+            kept = kept_pixels(len(crops), size, self.erasing, self._generator)
+            crops = crops * kept.to(crops)[:, None]  # normalised images have mean 0 there
         return crops
 
     def _one(self, images: Tensor) -> Tensor:
@@ -52,29 +50,6 @@ class Cropper(nn.Module):
             for image, top, left in zip(images, tops.tolist(), lefts.tolist(), strict=True)
         ]
         return torch.cat(each)
-
-    def _kept(self, count: int) -> Tensor:
-        """(count, s, s): 0 where a rectangle is taken out; normalised images have mean 0 there."""
-        kept = torch.ones(count, self.size, self.size)
-        chosen = torch.rand(count, generator=self._generator) < self.erasing
-        for row in torch.nonzero(chosen).flatten().tolist():
-            top, left, height, width = self._rectangle()
-            kept[row, top : top + height, left : left + width] = 0
-        return kept
-
-    def _rectangle(self) -> tuple[int, int, int, int]:
-        """Top, left, height, width; nothing where none of the tries fits."""
-        rng, side = self._generator, self.size
-        for _ in range(_TRIES):
-            u = torch.rand(4, generator=rng, dtype=torch.float64).tolist()
-            area = side**2 * (_AREA[0] + (_AREA[1] - _AREA[0]) * u[0])
-            low, high = (math.log(ratio) for ratio in _RATIO)
-            ratio = math.exp(low + (high - low) * u[1])
-            height, width = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-            if 0 < height < side and 0 < width < side:
-                top, left = int(u[2] * (side - height + 1)), int(u[3] * (side - width + 1))
-                return top, left, height, width
-        return 0, 0, 0, 0
 
 
 def ten_crops(images: Tensor, size: int) -> Tensor:

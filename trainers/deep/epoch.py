@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from trainers.base import Examples, Images, TrainingError
 from trainers.center_loss import CenterLoss
 from trainers.deep.compute import Mode
+from trainers.deep.erasing import kept_pixels
 from trainers.deep.images import Normaliser, Pixels
 from trainers.deep.losses.centers import gradient_step, moving_average_step, sparse_center_loss
 from trainers.deep.networks import Network
@@ -206,6 +207,7 @@ def _minibatches(
     draws = views.draw(count, rng)
     sizes = minibatch_sizes(count, recipe.batch_size)
     together = max(1, VIEWS_AT_A_TIME // recipe.batch_size)
+    erasing, holes = recipe.erasing, generator(setting.seed, "erasing", setting.number)
     start = 0
     for first in range(0, len(sizes), together):
         group = sizes[first : first + together]
@@ -213,6 +215,11 @@ def _minibatches(
         start += sum(group)
         pixels = examples.pixels.take(positions)
         seen = views.apply(pixels, draws[positions].to(pixels.device))
-        images = setting.mode.arrange(examples.normalise(seen))
+        normalised = examples.normalise(seen)
+        if erasing is not None:
+            size, areas = normalised.shape[2:], (erasing.min_area, erasing.max_area)
+            kept = kept_pixels(len(normalised), (size[0], size[1]), erasing.share, holes, areas)
+            normalised = normalised * kept.to(normalised)[:, None]
+        images = setting.mode.arrange(normalised)
         labels = examples.labels[positions.to(pixels.device)]
         yield from zip(torch.split(images, group), torch.split(labels, group), strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
@@ -38,12 +39,30 @@ OTHER_PARTS = (
 )
 """What else stands in checkpoints of SimFLE, and is no encoder."""
 
+UNUSED = (
+    "*output_layer.*",
+    "body.2[123].*",
+    "attn[123].relative_position_index",
+    "VIT.head.*",
+    "VIT.patch_embed.*",
+    "VIT.eca_block.*",
+    "VIT.CON1.*",
+    "VIT.IRLinear[12].*",
+    "VIT.blocks.*.conv.*",
+)
+"""Names in files of POSTER V2 and its two backbones on which no output depends."""
+
+IR50_STAGES = ((3, "body1"), (7, "body2"), (21, "body3"))
+"""Where the stages of an IR-50 end whose blocks are numbered throughout."""
+
 STAGES = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
 """How SimFLE numbers the parts of a residual network; 2 and 3 have no weights."""
 
 CONTAINERS = ("weights", "model", "state_dict", "params")
 """Under which keys files keep their state dict: ours, ActiveFER's, lightly's and solo-learn's, the
 FER2013 VGG's."""
+
+KINDS = ("matched", "missing", "unexpected", "mismatched", "ignored")
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +102,7 @@ class ImportedEncoder:
     def in_channels(self) -> int | None:
         """Channels of the images it was trained on, or None where the file has no stem."""
         stem = self.tensors.get("conv1.weight", self.tensors.get("conv1a.weight"))
+        stem = self.tensors.get("ir_back.input_layer.0.weight", stem)
         return None if stem is None or stem.ndim != 4 else int(stem.shape[1])
 
     def fitted_to(
@@ -136,8 +156,7 @@ def adopt_encoder(encoder: Encoder, to: Path) -> dict[str, tuple[str, ...]]:
     meta = {"plan": asdict(plan), "digest": digest, "imported_from": str(encoder.weights)}
     named = {f"encoder.{name}": tensor for name, tensor in fitted.tensors.items()}
     checkpoints.save(to, {"weights": named, "meta": meta})
-    kinds = ("matched", "missing", "unexpected", "mismatched", "ignored")
-    return {kind: getattr(report, kind) for kind in kinds}
+    return {kind: getattr(report, kind) for kind in KINDS}
 
 
 def read_encoder_file(path: Path, encoder: Encoder, expected: Collection[str]) -> ImportedEncoder:
@@ -172,10 +191,47 @@ def _our_name(name: str, expected: Collection[str]) -> str:
     if name.startswith(numbered):
         number, _, rest = name[len(numbered) :].partition(".")
         name = f"{numbered}{STAGES.get(number, number)}.{rest}"
+    name = re.sub(r"(VIT\.blocks\.\d+)\.(?:attn|mlp)\.", r"\1.", name)
+    numbered_block = re.fullmatch(r"(.*?)\bbody\.(\d+)\.(.+)", name)
+    if numbered_block and any("body1." in each for each in expected):
+        before, block, rest = numbered_block.groups()
+        name = before + _ir50_block(int(block), rest)
     parts = name.split(".")
     if "downsample" in parts and any("shortcut" in each.split(".") for each in expected):
         name = ".".join("shortcut" if part == "downsample" else part for part in parts)
     return name
+
+
+def _ir50_block(number: int, rest: str) -> str:
+    start = 0
+    for end, stage in IR50_STAGES:
+        if number < end:
+            return f"{stage}.{number - start}.{rest}"
+        start = end
+    return f"body.{number}.{rest}"  # of the fourth stage, which POSTER leaves out
+
+
+def read_parts(encoder: Encoder, shapes: Mapping[str, tuple[int, ...]]) -> ImportedEncoder:
+    """Tensors of the files of `encoder.parts`, under the names of the whole network.
+
+    Raises:
+        TrainingError: A file cannot be read or fits its part only partly.
+    """
+    tensors: dict[str, Tensor] = {}
+    reports = []
+    for part, path in sorted(encoder.parts.items()):
+        start = f"{part}."
+        own = {name[len(start) :]: size for name, size in shapes.items() if name.startswith(start)}
+        fitted = read_encoder_file(path, encoder, own.keys()).fitted_to(own, encoder)
+        assert fitted.report is not None  # it was just fitted
+        reports.append(fitted.report)
+        tensors |= {start + name: tensor for name, tensor in fitted.tensors.items()}
+    together = {
+        kind: tuple(name for report in reports for name in getattr(report, kind)) for kind in KINDS
+    }
+    path = Path(" + ".join(str(report.path) for report in reports))
+    report = ImportReport(path=path, prefix="", **together)
+    return ImportedEncoder(path, "", tensors, (), report)
 
 
 def _state_dict_of(path: Path) -> dict[str, Tensor]:
@@ -184,6 +240,11 @@ def _state_dict_of(path: Path) -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
             break
+    if isinstance(content, dict) and "param_groups" in content:
+        raise TrainingError(
+            f"{path} holds the state of an optimiser and no weights of a network, as `model_best` "
+            "files of POSTER V2's scripts do; take the full checkpoint (`model.pth`)"
+        )
     if not isinstance(content, dict) or not any(isinstance(v, Tensor) for v in content.values()):
         raise TrainingError(
             f"{path} has no state dict, neither at the top nor under {', '.join(CONTAINERS)}; "
@@ -212,9 +273,10 @@ def _refuse_leftovers(report: ImportReport, encoder: Encoder) -> None:
 
 
 def _is_head(name: str, prefix: str) -> bool:
-    """Whether the first part after this or a known prefix names a head, or what is no encoder."""
+    """Whether what follows this or a known prefix names a head, or what is no encoder."""
     return name.startswith(OTHER_PARTS) or any(
-        name.startswith(start) and name[len(start) :].split(".")[0] in HEADS
+        name.startswith(start)
+        and (name[len(start) :].split(".")[0] in HEADS or _is_among(name[len(start) :], UNUSED))
         for start in (prefix, *PREFIXES)
     )
 

@@ -9,15 +9,17 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from trainers.base import TrainingError
 from trainers.center_loss import CenterLoss
 from trainers.crops import Crops
 from trainers.deep import checkpoints
 from trainers.deep.cropping import Cropper
-from trainers.deep.importing import ImportedEncoder, read_encoder_file
+from trainers.deep.importing import ImportedEncoder, read_encoder_file, read_parts
 from trainers.deep.nets.attention import AttentionNet
-from trainers.deep.nets.heads import LinearHead, SeededDropout
+from trainers.deep.nets.heads import DropPath, LinearHead, SeededDropout
+from trainers.deep.nets.poster import SHAPES, PosterV2
 from trainers.deep.nets.resnet_cifar import CifarResNet
 from trainers.deep.nets.vgg import FERVGG, SIDE
 from trainers.encoders import DEFAULT_WIDTHS, Encoder, EncoderName
@@ -39,6 +41,7 @@ class Plan:
     crop: int = 0  # side of the crops that stand for an image; 0: the image itself
     ten: bool = True
     erasing: float = 0.0
+    frozen: tuple[str, ...] = ()  # parts of the encoder that never change
 
 
 class Network(nn.Module):
@@ -54,6 +57,8 @@ class Network(nn.Module):
         self.plan = plan
         self.encoder = build_encoder(plan)
         self.crops = Cropper(plan.crop, ten=plan.ten, erasing=plan.erasing) if plan.crop else None
+        for part in self._frozen:
+            part.requires_grad_(requires_grad=False)
         self.head = LinearHead(self.embedding_width, plan.num_classes, plan.dropout)
         if plan.has_centers:
             self.register_buffer("centers", torch.empty(plan.num_classes, self.embedding_width))
@@ -64,6 +69,18 @@ class Network(nn.Module):
     @property
     def embedding_width(self) -> int:
         return cast("int", self.encoder.embedding_width)  # an int on every encoder of this room
+
+    @property
+    def _frozen(self) -> list[nn.Module]:
+        return [self.encoder.get_submodule(name) for name in self.plan.frozen]
+
+    @override
+    def train(self, mode: bool = True) -> Network:
+        """As ever, but that statistics of frozen parts stay as they are."""
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        return self
 
     def embed(self, images: Tensor) -> Tensor:
         if images.shape[1] != self.plan.in_channels:
@@ -81,7 +98,7 @@ class Network(nn.Module):
     def reseed(self, seed: int, epoch: int) -> None:
         """Sets all chance of an epoch's training."""
         self.head.dropout.reseed(seed, "dropout", epoch)
-        layers = [m for m in self.encoder.modules() if isinstance(m, SeededDropout)]
+        layers = [m for m in self.encoder.modules() if isinstance(m, SeededDropout | DropPath)]
         for number, layer in enumerate(layers):
             layer.reseed(seed, "dropout", epoch, number)
         if self.crops is not None:
@@ -116,6 +133,8 @@ def build_encoder(plan: Plan) -> nn.Module:
         from trainers.deep.nets.torchvision_nets import TorchvisionResNet
 
         return TorchvisionResNet(plan.encoder, in_channels=plan.in_channels)
+    if plan.encoder in SHAPES:
+        return PosterV2(SHAPES[plan.encoder], width=plan.width or 64)
     if plan.encoder == "vgg_fer":
         return FERVGG(width=plan.width, in_channels=plan.in_channels)
     return CifarResNet(blocks=BLOCKS[plan.encoder], width=plan.width, in_channels=plan.in_channels)
@@ -130,19 +149,37 @@ def plan_network(
         TrainingError: The file is missing, does not fit the network, or needs other images.
     """
     width = encoder.width or DEFAULT_WIDTHS.get(encoder.name, 0)
-    plan = Plan(encoder.name, width, image_channels, num_classes, dropout)
+    rest = (num_classes, dropout)
+    channels = 3 if encoder.name in SHAPES else image_channels
+    plan = Plan(encoder.name, width, channels, *rest, frozen=encoder.freeze)
+    _check_parts(plan, encoder)
+    if encoder.parts:
+        return plan, read_parts(encoder, shapes_of(plan))
     if encoder.weights is None:
         return plan, None
     names = shapes_of(plan).keys()
     imported = read_encoder_file(encoder.weights, encoder, names)
-    in_channels = imported.in_channels or image_channels
+    in_channels = imported.in_channels or channels
     if in_channels not in (image_channels, 3) or image_channels not in (in_channels, 1):
         raise TrainingError(
             f"{encoder.weights} was trained on images of {in_channels} channels, the dataset has "
             f"{image_channels}; take another encoder, or convert the dataset"
         )
-    plan = Plan(encoder.name, width, in_channels, num_classes, dropout)
+    plan = replace(plan, in_channels=in_channels)
     return plan, imported.fitted_to(shapes_of(plan), encoder)
+
+
+def _check_parts(plan: Plan, encoder: Encoder) -> None:
+    if not (encoder.parts or encoder.freeze):
+        return
+    with torch.device("meta"):
+        known = {name for name, _ in build_encoder(plan).named_modules() if name}
+    unknown = [name for name in (*encoder.parts, *encoder.freeze) if name not in known]
+    if unknown:
+        tops = ", ".join(sorted(name for name in known if "." not in name))
+        raise TrainingError(
+            f"{encoder.name} has no part {', '.join(unknown)}; its parts are {tops}"
+        )
 
 
 def shapes_of(plan: Plan) -> dict[str, tuple[int, ...]]:
@@ -202,8 +239,11 @@ def draw_weights(network: nn.Module, rng: torch.Generator) -> None:
             with torch.no_grad():
                 for tensor in module.parameters():
                     tensor.uniform_(-bound, bound, generator=rng)
-        elif isinstance(module, nn.BatchNorm2d):
+        elif isinstance(module, nn.BatchNorm2d | nn.LayerNorm | nn.PReLU):
             module.reset_parameters()
+    for module in network.modules():
+        if isinstance(module, PosterV2):
+            module.draw(rng)
 
 
 def encoder_digest(network: Network) -> str:

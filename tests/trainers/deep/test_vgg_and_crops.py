@@ -15,6 +15,7 @@ from torchvision.transforms.functional import ten_crop
 from trainers import Encoder, FERClassifier, TrainingError
 from trainers.crops import Crops
 from trainers.deep.cropping import Cropper, ten_crops
+from trainers.deep.erasing import kept_pixels
 from trainers.deep.importing import read_encoder_file
 from trainers.deep.nets.vgg import FERVGG
 from trainers.deep.networks import Plan, blank_network, build_network, load_learner, shapes_of
@@ -128,6 +129,25 @@ def test_erasing_takes_rectangles_of_the_declared_size_from_its_share_of_crops()
         assert 0.015 < rows * columns / 1600 < 0.36
         assert 0.25 < rows / columns < 4
     assert torch.equal(cropper.eval()(torch.ones(2, 1, 48, 48)), torch.ones(20, 1, 40, 40))
+
+
+def test_erasing_of_whole_images_reaches_the_network(toy: Toy) -> None:
+    fields = {"encoder": {"name": "resnet10_narrow", "width": 2}, "crops": None, "epochs": 1}
+    plain, seen = small(toy, **fields)
+    erased, _ = small(toy, **fields, erasing={"share": 1.0, "min_area": 0.3, "max_area": 0.5})
+    one, two = (
+        trainer.fit(toy.task(name, images=seen))
+        for name, trainer in (("plain", plain), ("erased", erased))
+    )
+    assert one.initial_digest == two.initial_digest
+    assert one.checkpoint_digest != two.checkpoint_digest
+    kept = kept_pixels(200, (20, 30), 0.5, generator(0, "x"), (0.3, 0.5))
+    holes = 1 - kept.mean((1, 2))
+    assert holes[holes > 0].min() > 0.25
+    assert holes.max() < 0.55
+    assert (holes > 0).float().mean().item() == pytest.approx(0.5, abs=0.1)
+    with pytest.raises(ValidationError, match=r"min_area 0\.5 is above max_area"):
+        small(toy, erasing={"min_area": 0.5, "max_area": 0.1})
 
 
 def test_a_file_of_the_published_layout_is_imported(tmp_path: Path) -> None:

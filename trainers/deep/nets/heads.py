@@ -47,6 +47,28 @@ class SeededDropout(nn.Module):
         return x * (kept / (1 - self.p)).to(x.device)
 
 
+class DropPath(nn.Module):
+    """In training, leaves out a whole item's share with chance p (Huang et al. 2016).
+
+    arXiv 1603.09382. What is kept grows by 1/(1-p). Draws from a generator of its own.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+        self._generator = torch.Generator()
+
+    def reseed(self, seed: int, *purpose: str | int) -> None:
+        self._generator = generator(seed, *purpose)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        shape = (len(x), *(1 for _ in x.shape[1:]))
+        kept = torch.rand(shape, generator=self._generator) >= self.p
+        return x * (kept / (1 - self.p)).to(x.device, x.dtype)
+
+
 class LinearHead(nn.Module):
     """Dropout, then logits (B, C) = embeddings (B, D) @ weight.T + bias."""
 
