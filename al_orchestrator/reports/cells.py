@@ -21,6 +21,7 @@ from al_orchestrator.reports.statistics import (
     smallest_visible_difference,
     t_interval,
 )
+from al_orchestrator.reports.targets import LabelsToTarget, labels_to_target
 from al_orchestrator.reports.verdicts import lower_is_better, verdict_in_cell
 
 
@@ -46,6 +47,7 @@ class Row:
     aulc: Interval
     mean_over_rounds: float
     difference: Difference | None  # None for the baseline, and without a seed in common
+    to_target: LabelsToTarget | None  # the baseline's end; likewise
     verdict: str
 
 
@@ -109,7 +111,7 @@ def build_cell(
     if baseline is None:
         reference = _random_group(runs)
     rows = [
-        _row(name, groups[name], reference, groups.get(reference or ""), metric=metric)
+        _row(name, groups[name], reference, groups.get(reference or ""), metric=metric, high=high)
         for name in sorted(groups, key=lambda name: (name != reference, name))
     ]
     return Cell(
@@ -156,11 +158,20 @@ def _random_group(runs: Sequence[RunCurve]) -> str | None:
 
 
 def _row(
-    name: str, group: _Group, reference: str | None, baseline: _Group | None, *, metric: str
+    name: str,
+    group: _Group,
+    reference: str | None,
+    baseline: _Group | None,
+    *,
+    metric: str,
+    high: int,
 ) -> Row:
     difference = None if baseline is None or name == reference else _difference(group, baseline)
     interval = None if difference is None else difference.interval
     lower = lower_is_better(metric)
+    target = None
+    if baseline is not None and name != reference:
+        target = labels_to_target(group.runs, baseline.runs, metric, high)
     return Row(
         group=name,
         strategy=next(iter(group.runs.values())).strategy,
@@ -169,6 +180,7 @@ def _row(
         aulc=t_interval(list(group.aulc.values())),
         mean_over_rounds=group.mean_over_rounds,
         difference=difference,
+        to_target=target,
         verdict=(
             "baseline" if name == reference else verdict_in_cell(interval, reference, lower=lower)
         ),

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from al_orchestrator.errors import ConfigError
 from al_orchestrator.reports.cells import Cell, build_cell
 from al_orchestrator.reports.curves import RunCurve
+from al_orchestrator.reports.penalty import Penalty, penalty_matrix
 from al_orchestrator.reports.verdicts import REGIMES_FOR_A_WIN, lower_is_better, overall_verdict
 
 CellKey = tuple[str, int, int, str]
@@ -26,6 +27,12 @@ class Comparison:
     cells: tuple[Cell, ...]
     verdicts: Mapping[str, str]
     notes: tuple[str, ...]
+    penalty: Penalty
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """All of them, in order of name."""
+        return self.penalty.groups
 
     def to_json(self) -> dict[str, object]:
         """Plain values that `json.dumps` takes."""
@@ -63,6 +70,7 @@ def compare(runs: Sequence[RunCurve], metric: str, *, baseline: str | None = Non
         cells=cells,
         verdicts={group: _verdict(group, cells, metric) for group in groups},
         notes=(*_missing(runs), *too_short, *_too_few(cells)),
+        penalty=penalty_matrix([run for members in found.values() for run in members], metric),
     )
 
 

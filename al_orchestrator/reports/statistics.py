@@ -105,6 +105,32 @@ def smallest_visible_difference(differences: Interval) -> float | None:
     return differences.sd * float(optimize.brentq(missing_power, 0.0, 50.0 / np.sqrt(n)))
 
 
+def pairs_needed(sd: float, difference: float, *, most: int = 10_000) -> int | None:
+    """The fewest pairs that find a true difference of this size four times in five.
+
+    80 % power of the two-sided paired t test at 5 %, given the sd of the paired differences; None
+    where more than `most` would be needed.
+
+    Raises:
+        ValueError: The sd is negative or the difference is not positive.
+    """
+    if sd < 0 or difference <= 0:
+        raise ValueError(f"sd {sd} must not be negative, difference {difference} must be positive")
+    from scipy import stats
+
+    def is_enough(n: int) -> bool:
+        critical = _t_quantile(n)
+        return sd == 0 or bool(stats.nct.sf(critical, n - 1, difference / sd * np.sqrt(n)) >= POWER)
+
+    if not is_enough(most):
+        return None
+    low, high = 1, most  # power rises with n
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return high
+
+
 def _t_quantile(n: int) -> float:
     from scipy import stats
 

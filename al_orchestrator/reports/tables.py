@@ -13,7 +13,9 @@ from rich.text import Text
 
 from al_orchestrator.reports.cells import Cell, Row
 from al_orchestrator.reports.comparison import Comparison
+from al_orchestrator.reports.penalty import Penalty
 from al_orchestrator.reports.statistics import Interval
+from al_orchestrator.reports.targets import LabelsToTarget
 from al_orchestrator.rounds import Round
 
 _MEASURED = {
@@ -31,6 +33,8 @@ def render_table(comparison: Comparison) -> RenderableType:
     parts: list[RenderableType] = []
     for cell in comparison.cells:
         parts += [_cell_table(cell, comparison.metric), *map(_note, _notes_on(cell))]
+    if len(comparison.groups) > 2 and any(map(any, comparison.penalty.points)):
+        parts += [_penalty_table(comparison.penalty), *map(_note, _notes_on_penalty(comparison))]
     if len(comparison.cells) > 1:
         parts.append(_verdict_table(comparison))
     return Group(*parts, *map(_note, comparison.notes))
@@ -103,6 +107,10 @@ def _notes_on(cell: Cell) -> list[str]:
     notes = list(cell.notes)
     if unpaired:
         notes.append(f"seeds without a partner, left out of the difference: {'; '.join(unpaired)}")
+    targets = [(row.group, row.to_target) for row in cell.rows if row.to_target is not None]
+    if targets:
+        each = ", ".join(f"{group} {_target(target)}" for group, target in targets)
+        notes.append(f"labels to where {cell.baseline} ends, median over seeds: {each}")
     if any(row.difference is not None for row in cell.rows):
         num_tests = sum(row.difference is not None for row in cell.rows)
         notes.append(
@@ -112,8 +120,40 @@ def _notes_on(cell: Cell) -> list[str]:
     return notes
 
 
+def _penalty_table(penalty: Penalty) -> Table:
+    table = _titled(f"row beats column: share of rounds, paired by seed, α {penalty.alpha:g}")
+    table.add_column("")
+    for name in (*penalty.groups, "wins"):
+        table.add_column(escape(name), justify="right")
+    rows = zip(penalty.groups, penalty.shares, penalty.wins, strict=True)
+    for number, (name, shares, wins) in enumerate(rows):
+        cells = [
+            "" if column == number else _number(share, digits=2)
+            for column, share in enumerate(shares)
+        ]
+        table.add_row(escape(name), *cells, _number(wins, digits=2))
+    losses = [_number(each, digits=2) for each in penalty.losses]
+    table.add_row("losses", *losses, "", style="dim")
+    return table
+
+
+def _notes_on_penalty(comparison: Comparison) -> list[str]:
+    most = max(map(max, comparison.penalty.points))
+    skipped = comparison.penalty.skipped
+    left = f"; {skipped} left out for want of three seeds" if skipped else ""
+    return [f"up to {most} rounds a pair{left}; without any effect an entry is about .025"]
+
+
+def _target(target: LabelsToTarget) -> str:
+    if target.labels is None or target.efficiency is None:
+        return f"> {target.end:,}"
+    return f"{target.labels:,.0f} ({target.efficiency:.2f}×)"
+
+
 def _verdict_table(comparison: Comparison) -> Table:
-    table = _titled(f"over {len(comparison.cells)} regimes")
+    regimes = len({cell.regime for cell in comparison.cells})
+    cells = f" ({len(comparison.cells)} tables)" if len(comparison.cells) > regimes else ""
+    table = _titled(f"over {regimes} regimes{cells}")
     table.add_column("group")
     table.add_column("verdict")
     for group, verdict in comparison.verdicts.items():
