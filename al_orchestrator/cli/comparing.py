@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from al_orchestrator.cli.options import DEFAULT_ROOT, Json, Root, Run, print_jso
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from al_orchestrator.reports.comparison import Comparison
     from al_orchestrator.reports.curves import RunCurve
     from al_orchestrator.run_dir import Workspace
 
@@ -24,11 +26,11 @@ def add_to(app: typer.Typer) -> None:
 
 def compare(
     runs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             help="Runs, by name (* matches) or folder; or one sweep's YAML.", show_default=False
         ),
-    ],
+    ] = None,
     metric: Annotated[str, typer.Option(help="What to compare.")] = "test/accuracy",
     by: Annotated[
         list[str] | None,
@@ -37,6 +39,23 @@ def compare(
     baseline: Annotated[str | None, typer.Option(help="Group to compare with.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Where the learning curves go (.png, .svg).")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with interactive curves; opens offline.")
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Write the results (.csv, .parquet), a row a group.")
+    ] = None,
+    points: Annotated[
+        Path | None, typer.Option(help="Write the curves (.csv, .parquet), a row a round.")
+    ] = None,
+    curves_from: Annotated[
+        Path | None,
+        typer.Option("--curves", help="Compare the curves of such a file instead of runs."),
+    ] = None,
+    detect: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Also tell how many seeds would see such a difference."),
     ] = None,
     root: Root = DEFAULT_ROOT,
     as_json: Json = False,
@@ -49,24 +68,92 @@ def compare(
 
     from al_orchestrator.reports.comparison import compare as compared
     from al_orchestrator.reports.plots import plot_cells
-    from al_orchestrator.reports.tables import render_table
+    from al_orchestrator.reports.tables import power_lines, render_table
     from al_orchestrator.run_dir import Workspace
-    from al_orchestrator.sweeps import is_sweep
 
     workspace = Workspace(root.resolve())
-    if len(runs) == 1 and is_sweep(Path(runs[0])):
-        curves, chosen, stem = _of_sweep(workspace, Path(runs[0]), by or [], baseline)
-    else:
-        curves, chosen, stem = _of_runs(workspace, runs, by or []), baseline, ""
+    sought = _Sought(runs or [], by or [], curves_from, baseline)
+    curves, chosen, stem = _curves(workspace, sought)
     result = compared(curves, metric, baseline=chosen)
     target = out or workspace.root / "compare" / f"{stem}{metric.replace('/', '-')}.png"
     figures = plot_cells(result, curves, target)
+    written = _Files(html, table, points)
+    _write(written, result, curves, workspace, title=sought.title)
     if as_json:
         print_json({**result.to_json(), "figures": [str(path) for path in figures]})
         return
     Console().print(render_table(result))
+    for line in power_lines(result, detect) if detect else []:
+        typer.echo(line)
     for path in figures:
         typer.echo(f"learning curves: {path}")
+    if html is not None:
+        typer.echo(f"{html}: open it in a browser")
+
+
+@dataclass(frozen=True)
+class _Sought:
+    """What is to be compared."""
+
+    runs: Sequence[str]
+    by: Sequence[str]
+    file: Path | None
+    baseline: str | None
+
+    @property
+    def title(self) -> str:
+        return self.file.name if self.file is not None else " ".join(self.runs)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What is to be written."""
+
+    html: Path | None
+    table: Path | None
+    points: Path | None
+
+
+def _curves(workspace: Workspace, sought: _Sought) -> tuple[list[RunCurve], str | None, str]:
+    """Curves, the baseline, and what names of files begin with."""
+    from al_orchestrator.errors import ConfigError
+    from al_orchestrator.reports.exchange import read_curves
+    from al_orchestrator.sweeps import is_sweep
+
+    runs, by, file, baseline = sought.runs, sought.by, sought.file, sought.baseline
+    if bool(runs) == (file is not None):
+        raise ConfigError(
+            "name runs, or a sweep's YAML, or a file of curves with --curves: one of them"
+        )
+    if file is None and len(runs) == 1 and is_sweep(Path(runs[0])):
+        return _of_sweep(workspace, Path(runs[0]), by, baseline)
+    if by:
+        raise ConfigError("--by names an axis of a sweep; give the sweep's YAML and nothing else")
+    if file is not None:
+        return read_curves(file), baseline, f"{file.stem}-"
+    return _of_runs(workspace, runs), baseline, ""
+
+
+def _write(
+    files: _Files,
+    result: Comparison,
+    curves: Sequence[RunCurve],
+    workspace: Workspace,
+    *,
+    title: str,
+) -> None:
+    from al_orchestrator.files import write_text
+    from al_orchestrator.reports.card import protocol_card
+    from al_orchestrator.reports.comparison_page import comparison_page
+    from al_orchestrator.reports.exchange import write_curves, write_results
+
+    if files.table is not None:
+        write_results(result, files.table)
+    if files.points is not None:
+        write_curves(curves, files.points)
+    if files.html is not None:
+        card = protocol_card(workspace, curves)
+        write_text(files.html, comparison_page(result, curves, title=title, card=card))
 
 
 def _of_sweep(
@@ -89,12 +176,9 @@ def _of_sweep(
     return curves, baseline or default_baseline(plan, axes), stem
 
 
-def _of_runs(workspace: Workspace, names: Sequence[str], by: Sequence[str]) -> list[RunCurve]:
-    from al_orchestrator.errors import ConfigError
+def _of_runs(workspace: Workspace, names: Sequence[str]) -> list[RunCurve]:
     from al_orchestrator.reports.runs import curve_of, find_run, groups_of, status_of
 
-    if by:
-        raise ConfigError("--by names an axis of a sweep; give the sweep's YAML and nothing else")
     there = [run.name for run in workspace.runs()]
     chosen = [match for name in names for match in _matching(name, there)]
     statuses = [status_of(find_run(workspace, name)) for name in dict.fromkeys(chosen)]

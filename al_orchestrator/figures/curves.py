@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 Doubles = npt.NDArray[np.float64]
 
 # Okabe and Ito's colours, told apart by colour-blind eyes too; yellow is left out as too faint.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_REFERENCE = "#6b7785"
+REFERENCE = "#6b7785"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +54,9 @@ def learning_curves(
     if not curves:
         raise ValueError("there is no curve to draw; give at least one")
     with drawing(path, width=7.0, height=4.4) as (figure, axes):
-        colours = iter(_COLOURS * (1 + len(curves) // len(_COLOURS)))
+        colours = iter(COLOURS * (1 + len(curves) // len(COLOURS)))
         for number, curve in enumerate(curves):
-            colour = _REFERENCE if curve.is_reference else next(colours)
+            colour = REFERENCE if curve.is_reference else next(colours)
             _draw(axes, curve, colour, _MARKERS[number % len(_MARKERS)])
         has_bands = any(curve.low is not None for curve in curves)
         axes.set_xlabel("labels" + "  (band: 95 % interval of the mean)" * has_bands)

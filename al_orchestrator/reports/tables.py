@@ -14,7 +14,7 @@ from rich.text import Text
 from al_orchestrator.reports.cells import Cell, Row
 from al_orchestrator.reports.comparison import Comparison
 from al_orchestrator.reports.penalty import Penalty
-from al_orchestrator.reports.statistics import Interval
+from al_orchestrator.reports.statistics import Interval, pairs_needed
 from al_orchestrator.reports.targets import LabelsToTarget
 from al_orchestrator.rounds import Round
 
@@ -32,9 +32,9 @@ def render_table(comparison: Comparison) -> RenderableType:
     """A table for each regime, its notes below, and the verdicts over all of them last."""
     parts: list[RenderableType] = []
     for cell in comparison.cells:
-        parts += [_cell_table(cell, comparison.metric), *map(_note, _notes_on(cell))]
+        parts += [_cell_table(cell, comparison.metric), *map(_note, cell_notes(cell))]
     if len(comparison.groups) > 2 and any(map(any, comparison.penalty.points)):
-        parts += [_penalty_table(comparison.penalty), *map(_note, _notes_on_penalty(comparison))]
+        parts += [_penalty_table(comparison.penalty), *map(_note, penalty_notes(comparison))]
     if len(comparison.cells) > 1:
         parts.append(_verdict_table(comparison))
     return Group(*parts, *map(_note, comparison.notes))
@@ -62,6 +62,23 @@ def round_table(rounds: Sequence[Round], *, metric: str = "test/accuracy") -> Ta
     return table
 
 
+def power_lines(comparison: Comparison, difference: float) -> list[str]:
+    """How many seeds would see a true difference of this size, by what these seeds scatter."""
+    lines = []
+    for cell in comparison.cells:
+        for row in cell.rows:
+            sd = row.difference.interval.sd if row.difference is not None else None
+            if sd is None:
+                continue
+            seeds = pairs_needed(sd, difference)
+            needed = "more than 10,000" if seeds is None else f"{seeds:,}"
+            lines.append(
+                f"{cell.title}, {row.group}: {needed} seeds see a difference of {difference:g} "
+                f"4 times in 5 (sd of the difference {sd:.4f})"
+            )
+    return lines
+
+
 def as_text(renderable: RenderableType, *, width: int = 120) -> str:
     """The table in plain characters, without colours, for a file or a pipe."""
     page = io.StringIO()
@@ -81,24 +98,27 @@ def _cell_table(cell: Cell, metric: str) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("verdict", min_width=9)
     for row in cell.rows:
-        table.add_row(*_cells_of(row), style="dim" if row.verdict == "baseline" else "")
+        table.add_row(*cells_of(row), style="dim" if row.verdict == "baseline" else "")
     return table
 
 
-def _cells_of(row: Row) -> list[str]:
-    first = [escape(row.group), str(len(row.seeds)), _with_half(row.final), _with_half(row.aulc)]
+def cells_of(row: Row, *, escaped: bool = True) -> list[str]:
+    """Group, seeds, end, AULC, difference, p, what is visible, verdict; `escaped` for rich."""
+    group, verdict = (escape(each) if escaped else each for each in (row.group, row.verdict))
+    first = [group, str(len(row.seeds)), _with_half(row.final), _with_half(row.aulc)]
     if row.difference is None:
-        return [*first, "", "", "", escape(row.verdict)]
+        return [*first, "", "", "", verdict]
     return [
         *first,
         _with_ends(row.difference.interval),
         _p_value(row.difference.p_holm),
         _number(row.difference.smallest_visible),
-        escape(row.verdict),
+        verdict,
     ]
 
 
-def _notes_on(cell: Cell) -> list[str]:
+def cell_notes(cell: Cell) -> list[str]:
+    """What has to be said below the table of a cell."""
     unpaired = [
         f"{row.group}: {_listed(row.difference.unpaired_seeds)}"
         for row in cell.rows
@@ -125,19 +145,30 @@ def _penalty_table(penalty: Penalty) -> Table:
     table.add_column("")
     for name in (*penalty.groups, "wins"):
         table.add_column(escape(name), justify="right")
-    rows = zip(penalty.groups, penalty.shares, penalty.wins, strict=True)
-    for number, (name, shares, wins) in enumerate(rows):
-        cells = [
-            "" if column == number else _number(share, digits=2)
-            for column, share in enumerate(shares)
-        ]
-        table.add_row(escape(name), *cells, _number(wins, digits=2))
-    losses = [_number(each, digits=2) for each in penalty.losses]
-    table.add_row("losses", *losses, "", style="dim")
+    *rows, losses = penalty_rows(penalty)
+    for name, *cells in rows:
+        table.add_row(escape(name), *cells)
+    table.add_row(*losses, style="dim")
     return table
 
 
-def _notes_on_penalty(comparison: Comparison) -> list[str]:
+def penalty_rows(penalty: Penalty) -> list[list[str]]:
+    """A row for each group, its wins last, and the losses of each below."""
+    rows = [
+        [
+            name,
+            *("" if n == number else _number(share, digits=2) for n, share in enumerate(shares)),
+            _number(wins, digits=2),
+        ]
+        for number, (name, shares, wins) in enumerate(
+            zip(penalty.groups, penalty.shares, penalty.wins, strict=True)
+        )
+    ]
+    return [*rows, ["losses", *(_number(each, digits=2) for each in penalty.losses), ""]]
+
+
+def penalty_notes(comparison: Comparison) -> list[str]:
+    """What has to be said below the matrix."""
     most = max(map(max, comparison.penalty.points))
     skipped = comparison.penalty.skipped
     left = f"; {skipped} left out for want of three seeds" if skipped else ""
