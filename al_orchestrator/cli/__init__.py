@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import typer
 
-from al_orchestrator.cli import catalogue, comparing, encoders, labels, runs, sweeps, using
+from al_orchestrator.cli import catalogue, comparing, encoders, labels, runs, sweeps, tuning, using
 from al_orchestrator.cli.signals import StoppedByScheduler
 from al_orchestrator.errors import AloError
 
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 runs.add_to(app)
 sweeps.add_to(app)
+tuning.add_to(app)
 comparing.add_to(app)
 using.add_to(app)
 labels.add_to(app)

@@ -37,7 +37,8 @@ def load_config(path: str | Path, overrides: Sequence[str | Override] = ()) -> E
     """
     source = read_source(Path(path), overrides)
     if "base" in source.data:
-        raise ConfigError(f"{path} is a sweep, not an experiment: alo sweep {path}")
+        kind, command = ("search", "tune") if "space" in source.data else ("sweep", "sweep")
+        raise ConfigError(f"{path} is a {kind}, not an experiment: alo {command} {path}")
     source.data.setdefault("name", Path(path).stem)
     config = _validated(source)
     for location, relative in _relative_paths(config):

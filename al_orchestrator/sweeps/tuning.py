@@ -1,0 +1,361 @@
+"""Hyperparameters searched once, on the seed set and by the validation set, then kept.
+
+Whatever is tried is an ordinary run of one round, so its ledger says whether it is done; a search
+killed anywhere and begun again does what is left. The test set is never asked, and fields of the
+trainer alone may be searched: what is found serves all strategies and rounds alike (Lüth et al.
+2023, arXiv 2301.10625; Munjal et al. 2022, arXiv 2002.09564).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from al_orchestrator.config import ExperimentConfig, load_config
+from al_orchestrator.config.source import Override, read_source
+from al_orchestrator.errors import ConfigError
+from al_orchestrator.reports.runs import status_of
+from al_orchestrator.reports.verdicts import lower_is_better
+from al_orchestrator.run_dir import Workspace
+from al_orchestrator.sweeps.plan import Plan, Trial
+from al_orchestrator.sweeps.standing import Standing
+
+_FROZEN = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+Settings = Mapping[str, Any]
+"""Dotted fields of the experiment and what they are set to."""
+
+Run = Callable[[Plan], Sequence[Standing]]
+"""Runs what is left of a plan."""
+
+
+class Range(BaseModel):
+    """Numbers between two ends; whole ones if both ends are."""
+
+    model_config = _FROZEN
+
+    low: int | float
+    """The least."""
+    high: int | float
+    """The largest."""
+    log: bool = False
+    """Draw the logarithm uniformly instead of the number."""
+
+    @model_validator(mode="after")
+    def _ends_are_in_order(self) -> Range:
+        if not self.low < self.high:
+            raise ValueError(f"low {self.low} must be below high {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"log needs low > 0, and it is {self.low}")
+        return self
+
+    @property
+    def is_whole(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def at(self, u: float) -> int | float:
+        """The number a share `u` of the way, 0 ≤ u < 1."""
+        low, high = float(self.low), float(self.high) + (1 if self.is_whole else 0)
+        if self.log:
+            value = math.exp(math.log(low) + u * (math.log(high) - math.log(low)))
+        else:
+            value = low + u * (high - low)
+        return min(int(value), int(self.high)) if self.is_whole else float(f"{value:.4g}")
+
+
+class Grid(BaseModel):
+    """Every combination of listed values."""
+
+    model_config = _FROZEN
+
+    name: Literal["grid"] = "grid"
+
+
+class Random(BaseModel):
+    """Values drawn independently (Bergstra & Bengio 2012, JMLR 13)."""
+
+    model_config = _FROZEN
+
+    name: Literal["random"] = "random"
+    trials: PositiveInt = 20
+    """Settings to try; more of them later keep the first ones."""
+    seed: int = Field(default=0, ge=0)
+    """Of the draws."""
+
+
+class Halving(BaseModel):
+    """Successive halving (Jamieson & Talwalkar 2016, arXiv 1502.07943).
+
+    All settings are tried with a small share of `field`, the best 1/factor of them with `factor`
+    times as much, and so on; the last with the experiment's own. A rung waits for all its runs.
+    """
+
+    model_config = _FROZEN
+
+    name: Literal["halving"] = "halving"
+    trials: int = Field(default=27, ge=2)
+    """Settings to begin with."""
+    factor: int = Field(default=3, ge=2)
+    """One in so many goes on, with so many times the effort."""
+    field: str = "trainer.epochs"
+    """What effort is measured in: a whole number of the experiment."""
+    seed: int = Field(default=0, ge=0)
+    """Of the draws."""
+
+
+class TuneConfig(BaseModel):
+    """A search for fields of an experiment's trainer."""
+
+    model_config = _FROZEN
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")
+    """What the names of its runs begin with; by default the name of the YAML file."""
+    base: Path
+    """The experiment's YAML, relative to this file."""
+    set: dict[str, Any] = {}
+    """Fields of the experiment, dotted, that are not as in `base`."""
+    space: Annotated[
+        dict[str, Annotated[Range | list[Any], Field(union_mode="left_to_right")]],
+        Field(min_length=1),
+    ]
+    """What is searched: fields `trainer.…`, each with a list of values or with `{low, high, log}`;
+    a component's name stands for the component."""
+    search: Annotated[Grid | Random | Halving, Field(discriminator="name")] = Random()
+    """How."""
+    seeds: PositiveInt = 1
+    """Runs of each setting, with the seeds 0, 1, …; their mean counts."""
+    metric: str = "validation/balanced_accuracy"
+    """What to search by, of the validation set."""
+
+    @field_validator("space")
+    @classmethod
+    def _only_the_trainer(cls, space: dict[str, Range | list[Any]]) -> dict[str, Range | list[Any]]:
+        for field, values in space.items():
+            if not field.startswith("trainer."):
+                raise ValueError(
+                    f"{field} is not of the trainer; what is tuned has to serve every strategy and "
+                    "budget alike"
+                )
+            if values == []:
+                raise ValueError(f"{field} has no values; list some")
+        return space
+
+    @field_validator("metric")
+    @classmethod
+    def _the_test_set_decides_nothing(cls, metric: str) -> str:
+        if "test/" in metric:
+            raise ValueError(
+                f"{metric} is of the test set, which decides nothing; take validation/…"
+            )
+        return metric
+
+    @model_validator(mode="after")
+    def _a_grid_has_lists(self) -> TuneConfig:
+        ranges = [field for field, values in self.space.items() if isinstance(values, Range)]
+        if self.search.name == "grid" and ranges:
+            raise ValueError(f"a grid needs lists, and {ranges[0]} is a range; list its values")
+        if self.search.name == "halving" and self.search.field in self.space:
+            raise ValueError(
+                f"{self.search.field} is what effort is measured in; search it otherwise, or "
+                "measure effort in another field"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One setting and what it came to."""
+
+    settings: Settings
+    value: float | None  # mean over seeds; None: no run of it was measured
+    rung: int  # from 0; of halving
+    effort: int | None  # of halving: what the field was set to
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A search that knows its experiment."""
+
+    config: TuneConfig
+    base: Path
+    folder: Path
+    source: Path
+
+    def settings(self) -> list[dict[str, Any]]:
+        """What the search begins with, each setting once, the same every time."""
+        space, search = self.config.space, self.config.search
+        if isinstance(search, Grid):
+            lists = [values for values in space.values() if isinstance(values, list)]
+            return [dict(zip(space, chosen, strict=True)) for chosen in itertools.product(*lists)]
+        found: list[dict[str, Any]] = []
+        for trial in range(search.trials):
+            drawn = np.random.default_rng([search.seed, trial]).random(len(space))
+            values = {
+                field: options.at(u)
+                if isinstance(options, Range)
+                else options[int(u * len(options))]
+                for (field, options), u in zip(sorted(space.items()), drawn, strict=True)
+            }
+            if values not in found:
+                found.append(values)
+        return found
+
+    def rungs(self) -> list[int | None]:
+        """Effort of each rung, the last as the experiment has it; one without effort otherwise."""
+        search = self.config.search
+        if not isinstance(search, Halving):
+            return [None]
+        full: Any = self.experiment({}, 0, "base").model_dump()
+        for part in search.field.split("."):
+            full = full.get(part) if isinstance(full, dict) else None
+        if not isinstance(full, int) or isinstance(full, bool):
+            raise ConfigError(f"{self.source}: search.field: {search.field} is no whole number")
+        steps = int(math.log(search.trials, search.factor) + 1e-9)
+        return [max(1, full // search.factor**step) for step in range(steps, -1, -1)]
+
+    def experiment(self, settings: Settings, seed: int, name: str) -> ExperimentConfig:
+        """The experiment with these settings."""
+        where = str(self.source)
+        is_component = read_source(self.base).data
+
+        def value_of(field: str, value: Any) -> Any:
+            here: Any = is_component
+            for part in field.split("."):
+                here = here.get(part) if isinstance(here, Mapping) else None
+            return (
+                {"name": value} if isinstance(here, Mapping) and isinstance(value, str) else value
+            )
+
+        return load_config(
+            self.base,
+            [
+                *(
+                    Override(tuple(field.split(".")), value, f"{where}: {field}", self.folder)
+                    for field, value in self.config.set.items()
+                ),
+                *(
+                    Override(tuple(field.split(".")), value_of(field, value), f"{where}: {field}")
+                    for field, value in settings.items()
+                ),
+                Override(("seed",), seed, f"{where}: seeds"),
+                Override(("name",), name, f"{where}: name"),
+            ],
+        )
+
+    def plan(self, settings: Sequence[Settings], rung: int, effort: int | None) -> Plan:
+        """The runs of a rung: the seed set alone, whatever the strategy."""
+        trials = []
+        for seed in range(self.config.seeds):
+            for number, each in enumerate(settings):
+                label = "-".join(_label(field, value) for field, value in each.items())
+                name = f"{self.config.name}-{rung}-{number:03d}-s{seed}"
+                full = {**each, self._effort_field: effort} if effort is not None else each
+                config = self.experiment(full, seed, name)
+                trials.append(Trial({"settings": label}, _of_the_seed_set(config)))
+        labels = tuple(dict.fromkeys(trial.options["settings"] for trial in trials))
+        seeds = tuple(range(self.config.seeds))
+        return Plan(self.config.name, {"settings": labels}, seeds, tuple(trials))
+
+    @property
+    def _effort_field(self) -> str:
+        search = self.config.search
+        return search.field if isinstance(search, Halving) else ""
+
+
+def load_tuning(path: str | Path) -> Tuning:
+    """Reads a search.
+
+    Raises:
+        ConfigError: It is no valid search, or one of its settings no valid experiment.
+    """
+    path = Path(path)
+    source = read_source(path)
+    source.data.setdefault("name", path.stem)
+    try:
+        config = TuneConfig.model_validate(source.data)
+    except ValidationError as error:
+        raise source.explain(error, TuneConfig, "a search") from None
+    tuning = Tuning(config, source.folder / config.base, source.folder, path)
+    tuning.plan(tuning.settings(), 0, tuning.rungs()[0])
+    return tuning
+
+
+def tune(tuning: Tuning, root: str | Path, run: Run) -> list[Tried]:
+    """Tries what there is to try, and returns everything that was measured, best first.
+
+    Settings of a later rung come before those of an earlier one. A setting without a measured run
+    is last, and never goes on.
+
+    Args:
+        tuning: Of `load_tuning`.
+        root: Workspace of the runs.
+        run: See `Run`.
+    """
+    workspace = Workspace(Path(root).resolve())
+    sign = -1 if lower_is_better(tuning.config.metric) else 1
+    settings: list[Settings] = list(tuning.settings())
+    search = tuning.config.search
+    rungs = tuning.rungs()
+    tried: list[Tried] = []
+    for rung, effort in enumerate(rungs):
+        plan = tuning.plan(settings, rung, effort)
+        run(plan)
+        values = _values(plan, settings, workspace, tuning.config.metric)
+        found = [Tried(each, v, rung, effort) for each, v in zip(settings, values, strict=True)]
+        found.sort(
+            key=lambda one: -math.inf if one.value is None else sign * one.value, reverse=True
+        )
+        tried = [*found, *tried]
+        measured = [one for one in found if one.value is not None]
+        if isinstance(search, Halving) and rung + 1 < len(rungs):
+            settings = [one.settings for one in measured[: max(1, len(settings) // search.factor)]]
+        if not settings or not measured:
+            break
+    return tried
+
+
+def _values(
+    plan: Plan, settings: Sequence[Settings], workspace: Workspace, metric: str
+) -> list[float | None]:
+    """The mean of each setting over those of its runs that were measured, if all were."""
+    found: list[list[float]] = [[] for _ in settings]
+    for number, trial in enumerate(plan.trials):
+        run = workspace.run(trial.name)
+        if not run.has_ledger:
+            continue
+        measured = [each.metrics for each in status_of(run).rounds if each.metrics]
+        if measured:
+            if metric not in measured[-1]:
+                raise ConfigError(
+                    f"run {trial.name} has no {metric}; it has {', '.join(sorted(measured[-1]))}. "
+                    "Without a validation set there is nothing to tune by: set validation.size"
+                )
+            found[number % len(settings)].append(measured[-1][metric])
+    whole = len(plan.seeds)
+    return [sum(each) / whole if len(each) == whole else None for each in found]
+
+
+def _of_the_seed_set(config: ExperimentConfig) -> ExperimentConfig:
+    budget = type(config.budget)(
+        initial=config.budget.initial, batch_size=config.budget.batch_size, rounds=1
+    )
+    return config.model_copy(update={"budget": budget})
+
+
+def _label(field: str, value: Any) -> str:
+    return f"{field.rsplit('.', 1)[-1]}={value}"

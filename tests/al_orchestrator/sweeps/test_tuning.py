@@ -1,0 +1,210 @@
+"""A search: the same settings each time, by the validation set alone, and nothing tried twice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from al_orchestrator import Experiment
+from al_orchestrator.cli import app
+from al_orchestrator.config import load_config
+from al_orchestrator.errors import ConfigError
+from al_orchestrator.reports.runs import status_of
+from al_orchestrator.run_dir import Workspace
+from al_orchestrator.sweeps import Plan, Standing, standings
+from al_orchestrator.sweeps.tuning import Range, Tuning, load_tuning, tune
+
+PRESET = Path(__file__).parents[3] / "experiments/searches/tiny_probe.yaml"
+BASE = """\
+dataset: {name: digits}
+strategy: {name: badge}
+trainer: {name: linear_probe, encoder: {name: resnet10_narrow, width: 4}, max_iterations: 90}
+budget: {initial: 20, batch_size: 20, rounds: 4}
+validation: {size: 60}
+executor: in_process
+tracking: {name: nothing}
+"""
+
+
+def search(folder: Path, text: str, base: str = BASE) -> Tuning:
+    (folder / "base.yaml").write_text(base, encoding="utf-8")
+    (folder / "find.yaml").write_text("base: base.yaml\n" + text, encoding="utf-8")
+    return load_tuning(folder / "find.yaml")
+
+
+GRID = "search: {name: grid}\n"
+HALVING = """\
+space: {trainer.l2: {low: 0.001, high: 1000.0, log: true}}
+search: {name: halving, trials: 4, factor: 2, field: trainer.max_iterations}
+"""
+
+
+class Driver:
+    """Runs what is left of a plan in this process, and counts."""
+
+    def __init__(self, root: Path, failing: str = "") -> None:
+        self.root, self.failing = root, failing
+        self.plans: list[Plan] = []
+        self.runs: list[str] = []
+
+    def __call__(self, plan: Plan) -> Sequence[Standing]:
+        self.plans.append(plan)
+        workspace = Workspace(self.root)
+        for each in standings(workspace, plan.trials):
+            if each.is_over or (self.failing and self.failing in each.trial.options["settings"]):
+                continue
+            self.runs.append(each.trial.name)
+            with Experiment.open(each.trial.config, self.root) as experiment:
+                assert len(list(experiment.rounds())) == 1
+        return standings(workspace, plan.trials)
+
+
+def test_settings_are_the_same_each_time_and_more_trials_keep_the_first(tmp_path: Path) -> None:
+    space = (
+        "space: {trainer.l2: {low: 0.01, high: 100.0, log: true}, trainer.encoder.width: [2, 4]}\n"
+    )
+    few = search(tmp_path, space + "search: {name: random, trials: 5}\n").settings()
+    many = search(tmp_path, space + "search: {name: random, trials: 40}\n").settings()
+    assert many[: len(few)] == few
+    assert len(few) == 5
+    values = [each["trainer.l2"] for each in many]
+    assert all(0.01 <= value <= 100 for value in values)
+    assert 0.25 < sum(value < 1 for value in values) / len(values) < 0.75  # log: half below 1
+    assert {each["trainer.encoder.width"] for each in many} == {2, 4}
+    other = search(tmp_path, space + "search: {name: random, trials: 5, seed: 1}\n").settings()
+    assert other != few
+
+
+def test_a_grid_is_every_combination(tmp_path: Path) -> None:
+    text = "space: {trainer.l2: [0.1, 1.0, 10.0], trainer.encoder.width: [2, 4]}\n" + GRID
+    found = search(tmp_path, text).settings()
+    assert len(found) == 6
+    assert found[1] == {"trainer.l2": 0.1, "trainer.encoder.width": 4}
+
+
+@pytest.mark.parametrize(("low", "high"), [(1, 3), (5, 6)])
+def test_whole_ends_give_whole_numbers_each_as_often(low: int, high: int) -> None:
+    drawn = [Range(low=low, high=high).at(u / 1000) for u in range(1000)]
+    counts = [drawn.count(value) for value in range(low, high + 1)]
+    assert all(isinstance(value, int) for value in drawn)
+    assert max(counts) - min(counts) <= 1
+    assert sum(counts) == 1000
+
+
+def test_a_range_reaches_from_end_to_end() -> None:
+    log = Range(low=1e-4, high=1.0, log=True)
+    assert log.at(0.0) == 1e-4
+    assert log.at(0.5) == pytest.approx(1e-2)
+    assert log.at(math.nextafter(1, 0)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("space: {strategy.name: [margin, random]}\n", "is not of the trainer"),
+        (
+            "space: {trainer.l2: [1.0]}\nmetric: test/accuracy\n",
+            "the test set, which decides nothing",
+        ),
+        ("space: {trainer.l2: {low: 1, high: 2}}\nsearch: {name: grid}\n", "a grid needs lists"),
+        ("space: {trainer.l2: {low: 2, high: 1}}\n", "must be below high"),
+        ("space: {trainer.l2: {low: 0.0, high: 1, log: true}}\n", "log needs low > 0"),
+        ("space: {trainer.l2: []}\n", "has no values"),
+        ("space: {}\n", "space"),
+        ("space: {trainer.lambda: [1]}\n", "there is no such key"),
+        (
+            "space: {trainer.l2: [1.0]}\nsearch: {name: halving, field: trainer.weights}\n",
+            "is no whole number",
+        ),
+        (
+            "space: {trainer.epochs: [1]}\nsearch: {name: halving}\n",
+            "is what effort is measured in",
+        ),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        search(tmp_path, text)
+
+
+def test_efforts_of_rungs_end_where_the_experiment_does(tmp_path: Path) -> None:
+    assert search(tmp_path, HALVING).rungs() == [22, 45, 90]
+
+
+@pytest.mark.torch
+def test_the_best_is_what_its_ledgers_say_and_nothing_is_tried_twice(tmp_path: Path) -> None:
+    tuning = search(
+        tmp_path, "space: {trainer.l2: [0.01, 1.0, 1000000.0]}\nsearch: {name: grid}\nseeds: 2\n"
+    )
+    driver = Driver(tmp_path / "runs")
+    tried = tune(tuning, driver.root, driver)
+    assert len(driver.runs) == 6
+    assert tried[-1].settings == {"trainer.l2": 1e6}  # a head of zeros
+    workspace = Workspace(driver.root)
+    for one in tried:
+        number = tuning.settings().index(dict(one.settings))
+        runs = [workspace.run(f"find-0-{number:03d}-s{seed}") for seed in range(2)]
+        values = [status_of(run).rounds[-1].metrics["validation/balanced_accuracy"] for run in runs]
+        assert one.value == pytest.approx(sum(values) / 2)
+        assert all(status_of(run).labels == 20 for run in runs)  # the seed set, and no query
+    assert tune(tuning, driver.root, driver) == tried
+    assert len(driver.runs) == 6
+
+
+@pytest.mark.torch
+def test_halving_goes_on_with_the_best_half_and_more_effort(tmp_path: Path) -> None:
+    tuning = search(tmp_path, HALVING)
+    driver = Driver(tmp_path / "runs")
+    tried = tune(tuning, driver.root, driver)
+    assert [len(plan.trials) for plan in driver.plans] == [4, 2, 1]
+    assert [one.rung for one in tried] == [2, 1, 1, *[0] * 4]
+    last = driver.plans[-1].trials[0].config
+    assert last.model_dump()["trainer"]["max_iterations"] == 90
+    first = sorted((one.value or 0 for one in tried if one.rung == 0), reverse=True)
+    went_on = [one.settings for one in tried if one.rung == 1]
+    kept = [one.value or 0 for one in tried if one.rung == 0 and one.settings in went_on]
+    assert sorted(kept, reverse=True) == first[:2]
+
+
+@pytest.mark.torch
+def test_a_setting_whose_runs_fail_comes_last_and_never_wins(tmp_path: Path) -> None:
+    tuning = search(tmp_path, "space: {trainer.l2: [0.01, 1.0]}\nsearch: {name: grid}\n")
+    driver = Driver(tmp_path / "runs", failing="l2=0.01")
+    tried = tune(tuning, driver.root, driver)
+    assert [one.value is None for one in tried] == [False, True]
+
+
+@pytest.mark.torch
+def test_without_a_validation_set_there_is_nothing_to_tune_by(tmp_path: Path) -> None:
+    base = BASE.replace("validation: {size: 60}\n", "validation: {size: 0}\n")
+    tuning = search(tmp_path, "space: {trainer.l2: [1.0]}\nsearch: {name: grid}\n", base)
+    with pytest.raises(ConfigError, match=r"has no validation/balanced_accuracy; it has .*test/"):
+        tune(tuning, tmp_path / "runs", Driver(tmp_path / "runs"))
+
+
+def test_a_dry_run_lists_what_would_be_tried(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["tune", str(PRESET), "--dry-run", "--root", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "6 settings × 2 seeds" in result.output
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.ray
+@pytest.mark.torch
+def test_the_command_writes_an_experiment_with_the_best_settings(tmp_path: Path) -> None:
+    search(tmp_path, "space: {trainer.l2: [1.0, 1000000.0]}\nsearch: {name: grid}\n")
+    out = tmp_path / "tuned.yaml"
+    asked = ["tune", tmp_path / "find.yaml", "--root", tmp_path / "runs", "--out", out, "--quiet"]
+    result = CliRunner().invoke(app, [str(each) for each in asked])
+    assert result.exit_code == 0, result.output
+    assert "--set trainer.l2=1.0" in result.output
+    assert out.read_text(encoding="utf-8").startswith(
+        "# Hyperparameters: alo tune find.yaml, 2 tried"
+    )
+    config = load_config(out)
+    assert config.model_dump()["trainer"]["l2"] == 1.0
+    assert (config.budget.rounds, config.strategy.name) == (4, "badge")
