@@ -25,9 +25,12 @@ def classification_metrics(
 ) -> tuple[dict[str, float], Counts]:
     """Metrics and the confusion matrix of (N, C) log-probabilities, N >= 1.
 
-    Keys: `accuracy`; `balanced_accuracy`, the mean recall, and `macro_f1`, the mean F1, over the
-    classes present among the labels; `recall/<class>` of each of these; `nll` in nats; `ece`. A
-    class the learner has never seen has recall 0 and counts. Ties go to the lowest class.
+    Keys: `accuracy`; `top2_accuracy`, where there are three classes and more; `balanced_accuracy`,
+    the mean recall, `macro_precision` and `macro_f1`, means over the classes present among the
+    labels; `recall/<class>` of each of these; `nll` in nats; `ece`; `auc_roc` and `auc_pr`, means
+    over the same classes, each against the rest, left out where one class is all there is. A class
+    the learner has never seen has recall 0 and counts, one never predicted has precision 0. Ties go
+    to the lowest class.
     """
     num_classes = log_probs.shape[1]
     predicted = log_probs.argmax(axis=1).astype(np.int64)
@@ -36,19 +39,52 @@ def classification_metrics(
     support = confusion.sum(axis=1)
     present = np.flatnonzero(support)
     recall = hits[present] / support[present]
-    f1 = 2 * hits[present] / (support[present] + confusion.sum(axis=0)[present])
+    given = confusion.sum(axis=0)[present]
+    f1 = 2 * hits[present] / (support[present] + given)
     chosen = log_probs[np.arange(len(labels)), labels].astype(np.float64)
     metrics = {
         "accuracy": float(hits.sum() / len(labels)),
         "balanced_accuracy": float(recall.mean()),
+        "macro_precision": float((hits[present] / np.maximum(given, 1)).mean()),
         "macro_f1": float(f1.mean()),
         "nll": float(-chosen.mean()),
         "ece": calibration_error(
             np.exp(log_probs.max(axis=1).astype(np.float64)), predicted == labels
         ),
     }
+    if num_classes > 2:
+        # As many classes with more, and lower ones among equals, come before the label.
+        before = (log_probs > chosen[:, None]).sum(axis=1)
+        equal = log_probs == chosen[:, None]
+        before += (equal & (np.arange(num_classes) < labels[:, None])).sum(axis=1)
+        metrics["top2_accuracy"] = float((before < 2).mean())
+    if len(present) > 1:
+        metrics["auc_roc"], metrics["auc_pr"] = (
+            float(np.mean(values))
+            for values in zip(*(areas(log_probs[:, c], labels == c) for c in present), strict=True)
+        )
     metrics |= {f"recall/{c}": float(value) for c, value in zip(present, recall, strict=True)}
     return metrics, confusion
+
+
+def areas(
+    scores: npt.NDArray[np.floating], is_positive: npt.NDArray[np.bool_]
+) -> tuple[float, float]:
+    """Areas under the ROC curve and under the precision-recall curve of (N,) scores.
+
+    The first is the chance that a positive has more than a negative, equal scores counting half;
+    the second is average precision, the sum over distinct scores of precision times gained recall.
+    Both kinds must be there.
+    """
+    _, place, counts = np.unique(-scores, return_inverse=True, return_counts=True)
+    positives = np.bincount(place, weights=is_positive, minlength=len(counts))
+    negatives = counts - positives
+    found = positives.cumsum()
+    # Negatives with a higher score, and half of those with an equal one, lose against none.
+    beaten = negatives.sum() - negatives.cumsum() + negatives / 2
+    roc = (positives * beaten).sum() / (positives.sum() * negatives.sum())
+    precision_recall = (found / counts.cumsum() * positives).sum() / positives.sum()
+    return float(roc), float(precision_recall)
 
 
 def calibration_error(confidence: Doubles, is_right: npt.NDArray[np.bool_]) -> float:

@@ -100,7 +100,7 @@ def test_the_report_counts_the_whole_test_set(toy: Toy, fitted: TrainReport) -> 
 
 
 def test_metrics_come_for_the_last_epoch_and_for_the_best_one(fitted: TrainReport) -> None:
-    measured = {"accuracy", "balanced_accuracy", "macro_f1", "nll", "ece"}
+    measured = {"accuracy", "balanced_accuracy", "macro_f1", "nll", "ece", "auc_roc", "auc_pr"}
     for where in ("validation", "test", "best/validation", "best/test"):
         assert {f"{where}/{name}" for name in measured} <= fitted.metrics.keys()
     assert {"train/loss", "train/accuracy", "best/epoch"} <= fitted.metrics.keys()

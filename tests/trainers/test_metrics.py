@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
-from trainers.metrics import calibration_error, classification_metrics, confusion_matrix
+from trainers.metrics import areas, calibration_error, classification_metrics, confusion_matrix
 
 
 def certain(
@@ -79,9 +79,38 @@ def test_metrics_equal_those_of_scikit_learn(seed: int, count: int, num_classes:
     assert metrics["balanced_accuracy"] == pytest.approx(recall)
     f1 = oracle.f1_score(labels, predicted, labels=present, average="macro")
     assert metrics["macro_f1"] == pytest.approx(f1)
+    precision = oracle.precision_score(
+        labels, predicted, labels=present, average="macro", zero_division=0
+    )
+    assert metrics["macro_precision"] == pytest.approx(precision)
+    if num_classes > 2:
+        top2 = oracle.top_k_accuracy_score(labels, probs, k=2, labels=classes)
+        assert metrics["top2_accuracy"] == pytest.approx(top2)
     nll = oracle.log_loss(labels, probs, labels=classes)
     assert metrics["nll"] == pytest.approx(nll, rel=1e-5)
     assert metrics["ece"] == pytest.approx(slow_calibration_error(probs, labels), abs=1e-6)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 60), st.integers(1, 5))
+def test_areas_equal_those_of_scikit_learn_with_ties_and_without(
+    seed: int, count: int, levels: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    is_positive = np.arange(count) < rng.integers(1, count)
+    for scores in (rng.normal(size=count), rng.integers(0, levels, count).astype(np.float64)):
+        roc, precision_recall = areas(scores, is_positive)
+        assert roc == pytest.approx(oracle.roc_auc_score(is_positive, scores))
+        assert precision_recall == pytest.approx(
+            oracle.average_precision_score(is_positive, scores)
+        )
+
+
+def test_areas_of_a_class_against_the_rest_are_left_out_where_there_is_no_rest() -> None:
+    metrics, _ = classification_metrics(certain([0, 0, 1], 3), np.array([2, 2, 2]))
+    assert not {"auc_roc", "auc_pr"} & metrics.keys()
+    metrics, _ = classification_metrics(certain([0, 0, 1], 3), np.array([0, 0, 1]))
+    assert metrics["auc_roc"] == metrics["auc_pr"] == 1.0
+    assert metrics["top2_accuracy"] == 1.0
 
 
 def slow_calibration_error(probs: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:
