@@ -338,15 +338,22 @@ def _found(stack: ExitStack, run: RunDir, config: ExperimentConfig, data: Packed
     return pool
 
 
+def identity_in_mirror(pool: Pool, run: RunDir, config: ExperimentConfig) -> RunIdentity | None:
+    """How the mirror finds a run again; None before the run has begun."""
+    provenance = pool.provenance()
+    if provenance is None:
+        return None
+    return RunIdentity(
+        provenance.run_key, run.name, config.dataset.name, run.folder, pool.created_ms()
+    )
+
+
 def mirror_of(
     pool: Pool, run: RunDir, config: ExperimentConfig, workspace: Workspace, data: PackedDataset
 ) -> Mirror:
     """The mirror of a run, not started yet."""
-    provenance = pool.provenance()
-    assert provenance is not None  # just founded
-    identity = RunIdentity(
-        provenance.run_key, run.name, config.dataset.name, run.folder, pool.created_ms()
-    )
+    identity = identity_in_mirror(pool, run, config)
+    assert identity is not None  # just founded
     return Mirror(
         pool,
         lambda: config.tracking.connect(workspace.root),

@@ -39,7 +39,7 @@ def sweep(
     from al_orchestrator import logs
     from al_orchestrator.cli.signals import obeying_schedulers
     from al_orchestrator.run_dir import Workspace
-    from al_orchestrator.sweeps import load_plan, run_sweep, standings
+    from al_orchestrator.sweeps import load_plan, run_sweep, show_sweep, standings
 
     plan = load_plan(config, set_ or ())
     if dry_run:
@@ -58,10 +58,13 @@ def sweep(
 
     with obeying_schedulers():
         found = run_sweep(plan, root, watcher=logs.Bar(console), progress=progress)
+        shown = show_sweep(plan, root)
     if as_json:
         print_json([each.to_json() for each in found])
     elif not quiet:
         _show_end(config, root, found)
+        if shown is not None:
+            typer.echo(f"page, tables and curves: {shown}")
     return _exit_code(found)
 
 

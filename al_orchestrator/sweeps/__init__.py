@@ -6,6 +6,16 @@ has got. So `run_sweep` killed anywhere and called again does what is left, and 
 
 from al_orchestrator.sweeps.driver import run_sweep
 from al_orchestrator.sweeps.plan import Plan, Trial, is_sweep, load_plan
+from al_orchestrator.sweeps.showing import show_sweep
 from al_orchestrator.sweeps.standing import Standing, standings
 
-__all__ = ["Plan", "Standing", "Trial", "is_sweep", "load_plan", "run_sweep", "standings"]
+__all__ = [
+    "Plan",
+    "Standing",
+    "Trial",
+    "is_sweep",
+    "load_plan",
+    "run_sweep",
+    "show_sweep",
+    "standings",
+]

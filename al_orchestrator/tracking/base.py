@@ -47,5 +47,13 @@ class Tracker(ABC):
         """
 
     @abstractmethod
+    def place_below(self, parent: RunIdentity) -> None:
+        """Shows the open run as one of several below `parent`, which has been opened before.
+
+        Raises:
+            TrackingError: It was not taken; call again later.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Lets go of connections. Never raises."""

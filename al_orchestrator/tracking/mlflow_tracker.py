@@ -70,6 +70,17 @@ class MLflowTracker(Tracker):
         with _reaching(self._place):
             self._opened.show(message)
 
+    def place_below(self, parent: RunIdentity) -> None:
+        if self._opened is None:
+            raise TrackingError(f"no run of {self._place} is open; call open() first")
+        client = self._opened.client
+        with _reaching(self._place):
+            above = self._experiment_id(client, self._experiment or parent.experiment)
+            client.set_tag(
+                self._opened.run_id, "mlflow.parentRunId", _run_id(client, above, parent)
+            )
+            client.set_tag(self._opened.run_id, "alo.sweep", parent.name)
+
     def close(self) -> None:
         self._opened = None
 

@@ -19,6 +19,9 @@ class NullTracker(Tracker):
     def send(self, message: Message) -> None:
         pass
 
+    def place_below(self, parent: RunIdentity) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

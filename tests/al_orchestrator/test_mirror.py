@@ -33,6 +33,9 @@ class Remembering(Tracker):
             raise TrackingError("nobody there")
         self.sent.append(message)
 
+    def place_below(self, parent: RunIdentity) -> None:
+        raise NotImplementedError
+
     def close(self) -> None: ...
 
 
