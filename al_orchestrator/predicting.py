@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from al_orchestrator.executors import open_executor
 from al_orchestrator.files import is_intact
 from al_orchestrator.pool import Pool
 from al_orchestrator.run_dir import RunDir, Workspace
-from trainers import Images, PredictTask
+from trainers import FERClassifier, Images, PredictTask
 from trainers.base import Trainer
 from trainers.metrics import classification_metrics
 
@@ -91,6 +91,54 @@ def learner_of(run: RunDir) -> Learner:
         trainer=_with_encoder(config.trainer, pretrained, workspace),
         checkpoint=checkpoint,
         manifest=load(workspace.root / "datasets" / provenance.dataset).manifest,
+    )
+
+
+def learner_from_file(
+    file: Path,
+    config: ExperimentConfig,
+    data: PackedDataset,
+    folder: Path,
+    *,
+    classes: Sequence[str] = (),
+    normalisation: tuple[Sequence[float], Sequence[float]] | None = None,
+) -> Learner:
+    """The learner of somebody's checkpoint of the network that `config` describes.
+
+    Args:
+        file: See `FERClassifier.adopt`.
+        config: Whose trainer says what network it is; files of weights it names are not read.
+        data: Images of the size it sees.
+        folder: Where our own checkpoint of it goes.
+        classes: In the order of its head; the dataset's own if not given.
+        normalisation: Mean and deviation, a channel each, of what it was trained on; the dataset's
+            own if not given.
+
+    Raises:
+        ConfigError: The trainer has no network, or there are other classes or channels.
+        TrainingError: The file does not fit the network.
+    """
+    if not isinstance(config.trainer, FERClassifier):
+        raise ConfigError(f"trainer {config.trainer.name} has no checkpoint; take fer_classifier")
+    manifest = data.manifest
+    names = tuple(classes) or manifest.classes
+    if set(names) != set(manifest.classes) or len(names) != len(manifest.classes):
+        raise ConfigError(
+            f"the classes named are {', '.join(names)}; the data have {', '.join(manifest.classes)}"
+        )
+    mean, std = normalisation or (manifest.mean, manifest.std)
+    channels = manifest.image_shape[2]
+    if not len(mean) == len(std) == channels:
+        raise ConfigError(f"{channels} means and deviations are needed, one of each channel")
+    checkpoint = folder / "adopted.pt"
+    config.trainer.adopt(file, checkpoint, image_shape=manifest.image_shape, num_classes=len(names))
+    return Learner(
+        run=file.name,
+        labelled=0,
+        config=config,
+        trainer=config.trainer,
+        checkpoint=checkpoint,
+        manifest=replace(manifest, classes=names, mean=tuple(mean), std=tuple(std)),
     )
 
 

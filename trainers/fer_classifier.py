@@ -91,6 +91,28 @@ class FERClassifier(Recipe, Trainer):
     def pretrained(self, weights: Path) -> FERClassifier:
         return self.model_copy(update={"encoder": self.encoder.pretrained(weights)})
 
+    def adopt(
+        self, file: Path, to: Path, *, image_shape: tuple[int, int, int], num_classes: int
+    ) -> dict[str, tuple[str, ...]]:
+        """Writes the learner in somebody's checkpoint of this network to `to`, ready to predict.
+
+        Args:
+            file: A state dict with a head, of ActiveFER, DACL, POSTER V2 or the FER2013 VGG, or of
+                a torchvision network.
+            to: Our own checkpoint.
+            image_shape: H, W, Ch of the images to come.
+            num_classes: Of the head; their order is the file's.
+
+        Returns:
+            Names that were matched, are missing, and were ignored.
+
+        Raises:
+            TrainingError: The file cannot be read, has no head, or fits only in part.
+        """
+        from trainers.deep.adopting import adopt_learner
+
+        return adopt_learner(self, file, to, image_shape=image_shape, num_classes=num_classes)
+
     def can_resume(self, folder: Path) -> bool:
         return (folder / EPOCH_CHECKPOINT).exists()
 

@@ -10,7 +10,7 @@ import typer
 from al_orchestrator.cli.options import DEFAULT_ROOT, Json, Quiet, Root, Run, Set, print_json
 
 if TYPE_CHECKING:
-    from al_orchestrator.predicting import Learner, Predicted
+    from al_orchestrator.predicting import Evaluated, Learner, Predicted
 
 
 def add_to(app: typer.Typer) -> None:
@@ -74,33 +74,65 @@ def predict(
 
 
 def evaluate(
-    run: Run,
+    run: Annotated[str, typer.Argument(help="A run, or a checkpoint's file.", show_default=False)],
     data: Annotated[
         Path | None,
-        typer.Option(help="An experiment's YAML whose dataset to take; the run's own if left out."),
+        typer.Option(
+            help="An experiment's YAML whose dataset to take (a run's own if left out); for a file "
+            "its trainer says what network it is."
+        ),
     ] = None,
     split: Annotated[
         Literal["train", "val", "test"], typer.Option(help="Which split of it.")
     ] = "test",
+    classes: Annotated[
+        str | None, typer.Option(help="Of a file: its classes in order, with commas.")
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Of a file: means it was trained with, with commas.")
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(help="Of a file: deviations it was trained with, with commas.")
+    ] = None,
     set_: Set = None,
     root: Root = DEFAULT_ROOT,
     as_json: Json = False,
 ) -> None:
-    """Measure a run's learner on a dataset with the same classes.
+    """Measure a run's learner, or somebody's checkpoint, on a dataset with the same classes.
 
     Example: alo evaluate quickstart --split val
     """
+    import tempfile
+
     from al_orchestrator.config import load_config
     from al_orchestrator.datasets import pack
+    from al_orchestrator.errors import ConfigError
     from al_orchestrator.predicting import evaluate as measure
-    from al_orchestrator.predicting import learner_of
+    from al_orchestrator.predicting import learner_from_file, learner_of
     from al_orchestrator.reports.runs import find_run
     from al_orchestrator.run_dir import Workspace
 
-    found = find_run(Workspace(root.resolve()), run)
-    learner = learner_of(found)
-    dataset = learner.config.dataset if data is None else load_config(data, set_ or ()).dataset
-    result = measure(learner, pack(dataset, found.folder.parent), split)
+    workspace = Workspace(root.resolve())
+    config = None if data is None else load_config(data, set_ or ())
+    with tempfile.TemporaryDirectory(prefix="alo-adopt-") as folder:
+        if Path(run).is_file():
+            if config is None:
+                raise ConfigError(f"{run} is a file; say what network it is with --data EXPERIMENT")
+            packed = pack(config.dataset, workspace.root)
+            learner = learner_from_file(
+                Path(run),
+                config,
+                packed,
+                Path(folder),
+                classes=classes.split(",") if classes else (),
+                normalisation=_normalisation(mean, std),
+            )
+        else:
+            found = find_run(workspace, run)
+            learner = learner_of(found)
+            dataset = learner.config.dataset if config is None else config.dataset
+            packed = pack(dataset, found.folder.parent)
+        result = measure(learner, packed, split)
     if as_json:
         print_json(
             {
@@ -112,9 +144,26 @@ def evaluate(
             }
         )
         return
-    typer.echo(
-        f"{learner.run}, trained on {learner.labelled:,} labels: {result.images:,} {split} images"
-    )
+    _show_evaluated(learner, result, split)
+
+
+def _normalisation(mean: str | None, std: str | None) -> tuple[list[float], list[float]] | None:
+    from al_orchestrator.errors import ConfigError
+
+    if mean is None and std is None:
+        return None
+    if mean is None or std is None:
+        raise ConfigError("--mean and --std go together")
+    try:
+        both = [[float(value) for value in text.split(",")] for text in (mean, std)]
+    except ValueError as error:
+        raise ConfigError(f"--mean and --std are numbers with commas between: {error}") from error
+    return both[0], both[1]
+
+
+def _show_evaluated(learner: Learner, result: Evaluated, split: str) -> None:
+    trained = f", trained on {learner.labelled:,} labels" if learner.labelled else ""
+    typer.echo(f"{learner.run}{trained}: {result.images:,} {split} images")
     for name, value in result.metrics.items():
         typer.echo(f"  {name:24} {value:.4f}")
     width = max(map(len, learner.classes)) + 1

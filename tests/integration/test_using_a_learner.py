@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -164,3 +166,51 @@ def test_train_takes_every_label_of_the_pool_once(tmp_path: Path) -> None:
     learner = learner_of(Workspace(tmp_path).run("ceiling-all"))
     assert learner.labelled == 120
     assert chosen.validation.size == 30  # as large as the experiment has it
+
+
+def test_somebodys_checkpoint_is_measured_as_its_own_run_is(root: Path, tmp_path: Path) -> None:
+    run = learner_of(Workspace(root).run("classifier"))
+    weights = torch.load(run.checkpoint, weights_only=True)["weights"]
+    theirs = {
+        f"module.{name.removeprefix('encoder.').replace('head.linear', 'fc')}": tensor
+        for name, tensor in weights.items()
+    }
+    file = tmp_path / "best_valid_acc.pth"
+    torch.save({"epoch": 1, "model_state_dict": theirs}, file)
+    data = tmp_path / "theirs.yaml"
+    data.write_text(yaml.safe_dump(FIELDS), encoding="utf-8")
+    classes = ",".join(run.classes)
+    asked = ["evaluate", str(file), "--data", str(data), "--root", str(root), "--json"]
+    found, own = (
+        json.loads(CliRunner().invoke(app, each).stdout)
+        for each in ([*asked, "--classes", classes], ["evaluate", "classifier", *asked[4:]])
+    )
+    assert found["metrics"] == pytest.approx(own["metrics"], abs=1e-6)
+    assert found["confusion"] == own["confusion"]
+    turned = ",".join([*run.classes[1:], run.classes[0]])
+    other = json.loads(CliRunner().invoke(app, [*asked, "--classes", turned]).stdout)
+    assert other["metrics"]["accuracy"] != own["metrics"]["accuracy"]  # their order is the file's
+    shifted = [*asked, "--classes", classes, "--mean", "0.0", "--std", "0.1"]
+    assert json.loads(CliRunner().invoke(app, shifted).stdout)["metrics"] != own["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "say what network it is"),
+        (["--data", "DATA", "--classes", "happy,sad"], "the classes named are happy, sad"),
+        (["--data", "DATA", "--mean", "0.5"], "go together"),
+        (["--data", "DATA", "--mean", "0.5,0.5", "--std", "0.1,0.1"], "one of each channel"),
+        (["--data", "DATA", "--mean", "grey", "--std", "0.1"], "are numbers"),
+    ],
+)
+def test_a_checkpoint_needs_to_be_told_what_it_does_not_say(
+    root: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    (tmp_path / "x.pth").write_bytes(b"")
+    data = tmp_path / "theirs.yaml"
+    data.write_text(yaml.safe_dump(FIELDS), encoding="utf-8")
+    asked = ["evaluate", str(tmp_path / "x.pth"), "--root", str(root)]
+    options = [str(data) if option == "DATA" else option for option in options]
+    result = CliRunner().invoke(app, [*asked, *options])
+    assert message in str(result.exception)

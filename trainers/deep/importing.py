@@ -26,8 +26,19 @@ PREFIXES = (
 )
 """What names begin with in known files; `module.` comes of several GPUs."""
 
-HEADS = ("linear", "fc", "head", "projection", "projection_head", "projector", "classifier", "lin3")
-"""First parts of names that belong to a classification or projection head."""
+HEADS = (
+    "linear",
+    "fc",
+    "head",
+    "projection",
+    "projection_head",
+    "projector",
+    "classifier",
+    "lin3",
+    "attention",
+    "attention_heads",
+)
+"""First parts of names that belong to a classification or projection head, or DACL's attention."""
 
 OTHER_PARTS = (
     "online_network.projection.",
@@ -58,9 +69,9 @@ IR50_STAGES = ((3, "body1"), (7, "body2"), (21, "body3"))
 STAGES = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
 """How SimFLE numbers the parts of a residual network; 2 and 3 have no weights."""
 
-CONTAINERS = ("weights", "model", "state_dict", "params")
+CONTAINERS = ("weights", "model", "state_dict", "params", "model_state_dict")
 """Under which keys files keep their state dict: ours, ActiveFER's, lightly's and solo-learn's, the
-FER2013 VGG's."""
+FER2013 VGG's, DACL's."""
 
 KINDS = ("matched", "missing", "unexpected", "mismatched", "ignored")
 
