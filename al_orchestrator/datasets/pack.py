@@ -84,7 +84,7 @@ def pack(
             shutil.rmtree(making, ignore_errors=True)
         entry = {"fingerprint": manifest.fingerprint, "skipped": dict(manifest.skipped)}
         write_text(index, json.dumps(entry, indent=2) + "\n")
-    logger.info("packed %s: %d images in %s", reader.name, len(manifest), folder)
+    logger.info("packed %s: %s images", reader.name, f"{len(manifest):,}")
     return PackedDataset(manifest=manifest, folder=folder)
 
 

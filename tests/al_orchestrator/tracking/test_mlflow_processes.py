@@ -119,9 +119,12 @@ def serving(place: Place, folder: Path) -> Iterator[str]:
     try:
         assert server.stdout is not None
         said = []
+        # It is ready before it listens, or listens before it is ready: as many workers as it has.
+        awaited = {"Application startup complete", "Uvicorn running on"}
         for line in server.stdout:
             said.append(line)
-            if "Application startup complete" in line:
+            awaited = {words for words in awaited if words not in line}
+            if not awaited:
                 break
         else:
             pytest.fail("the server ended: " + "".join(said))
