@@ -80,7 +80,7 @@ def evaluate(
             device=executor().device,
             cache_dir=workspace.encoders,
         )
-        logger.info("judging %s on %s", words, executor().describe())
+        logger.info("judging %s: %s", words, executor().describe())
         log = workspace.encoders / "evaluation.log"
         found = executor().submit(partial(evaluate_encoder, encoder, settings), task, log=log)
         judgements = tuple(found.result())

@@ -137,10 +137,15 @@ class EncoderStore:
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, KeyError) as error:
-            logger.warning("%s cannot be read and is made again: %s", path, error)
+            logger.warning(
+                "%s cannot be read and does not count, alo pretrain makes it anew: %s", path, error
+            )
             return None
         if not stored.is_intact:
-            logger.warning("%s is not what was written and is made again", stored.path)
+            logger.warning(
+                "%s is not what was written and does not count; alo pretrain makes it anew",
+                stored.path,
+            )
             return None
         return stored
 

@@ -97,7 +97,7 @@ def _last_attempt(store: EncoderStore, recipe: Recipe, method: Pretrainer) -> Pa
 def _run(
     executor: Executor, encoder: Encoder, method: Pretrainer, task: PretrainTask, watcher: Watcher
 ) -> PretrainReport:
-    logger.info("pretraining %s by %s on %s", encoder.name, method.name, executor.describe())
+    logger.info("pretraining %s by %s: %s", encoder.name, method.name, executor.describe())
     watcher.began(0, "pretrain")
     function, tasks = partial(method.pretrain, encoder), task.shared_by(method.workers)
     job = submit_together(executor, function, tasks, task.out_dir)

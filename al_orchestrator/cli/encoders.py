@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,8 @@ def pretrain(
 ) -> None:
     """Pretrain an experiment's encoder ahead of its run, or go on with it where it stopped.
 
+    Not for supcon, which learns from the labels of the seed set: `alo run` pretrains it.
+
     Example: alo pretrain experiments/tiny/pretrain_simclr.yaml
     """
     from al_orchestrator import logs
@@ -54,8 +57,11 @@ def list_encoders(root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
     Example: alo encoders list
     """
     from al_orchestrator.encoder_store import EncoderStore
+    from al_orchestrator.errors import ConfigError
     from al_orchestrator.run_dir import Workspace
 
+    if not root.is_dir():
+        raise ConfigError(f"there is no workspace {root}; name it with --root")
     entries = EncoderStore(Workspace(root.resolve()).encoders).entries()
     if as_json:
         print_json([stored.to_json() for stored in entries])
@@ -94,7 +100,10 @@ def import_encoder(
     file: Annotated[Path, typer.Argument(help="A checkpoint.", show_default=False)],
     to: Annotated[Path, typer.Argument(help="The file to write.", show_default=False)],
     network: Annotated[str, typer.Option(help="The network it is of.")] = "resnet18_cifar",
-    width: Annotated[int | None, typer.Option(help="Of a network's first stage.")] = None,
+    width: Annotated[
+        int | None,
+        typer.Option(help="Of its first stage, if not as published (not of resnet18, resnet50)."),
+    ] = None,
     allow_missing: Annotated[
         list[str] | None, typer.Option(help="Names (* matches) the file may lack; repeatable.")
     ] = None,
@@ -121,7 +130,13 @@ def import_encoder(
     }
     try:
         report = Encoder.model_validate(fields).adopt(to)
-    except (ValidationError, TrainingError) as error:
+    except ValidationError as error:
+        said = "; ".join(
+            f"--{each['loc'][0] if each['loc'] else 'network'}: {each['msg']}"
+            for each in error.errors(include_url=False)
+        )
+        raise ConfigError(said.replace("--name:", "--network:")) from error
+    except TrainingError as error:
         raise ConfigError(str(error)) from error
     if as_json:
         print_json(dict(report))
@@ -129,7 +144,14 @@ def import_encoder(
     for kind, names in report.items():
         few = f"  {', '.join(names[:4])}{', …' if len(names) > 4 else ''}" if names else ""
         typer.echo(f"{kind:10} {len(names):5}{few}")
-    typer.echo(f"use it: --set trainer.encoder.name={network} --set trainer.encoder.weights={to}")
+    sets = {"name": network, "weights": str(to)} | ({"width": str(width)} if width else {})
+    if report["missing"]:
+        sets["allow_missing"] = f"[{', '.join(repr(name) for name in allow_missing or ())}]"
+    words = " ".join(
+        "--set " + shlex.quote(f"trainer.encoder.{name}={value}") for name, value in sets.items()
+    )
+    typer.echo(f"use it: {words}")
+    typer.echo("        (and --set trainer.encoder.pretrain=null where the YAML has a pretrain)")
 
 
 @encoders.command("evaluate")
@@ -144,7 +166,9 @@ def evaluate_encoder(
     ] = None,
     published: Annotated[
         int | None,
-        typer.Option(metavar="EPOCHS", help="Also train a head as SimFLE does, so many epochs."),
+        typer.Option(
+            min=1, metavar="EPOCHS", help="Also train a head as SimFLE does, so many epochs."
+        ),
     ] = None,
     set_: Set = None,
     root: Root = DEFAULT_ROOT,
@@ -152,6 +176,9 @@ def evaluate_encoder(
     quiet: Quiet = False,
 ) -> None:
     """Judge an encoder by neighbours and by a linear head, with labels no run of it sees.
+
+    The experiment's own encoder, which is pretrained if it is not there yet; without `pretrain` in
+    the YAML the network as it is drawn. Settings are chosen on the validation set.
 
     Example: alo encoders evaluate experiments/tiny/pretrain_simclr.yaml --labels 200
     """
@@ -217,4 +244,5 @@ def _show(stored: StoredEncoder) -> None:
     history = stored.history()
     if len(history) > 1:
         epochs = [int(record["epoch"]) for record in history]
-        typer.echo(chart(epochs, [record["loss"] for record in history], title="loss"))
+        losses = [record["loss"] for record in history]
+        typer.echo(chart(epochs, losses, title="loss", unit="epochs"))

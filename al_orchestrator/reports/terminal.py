@@ -17,6 +17,7 @@ def chart(
     values: Sequence[float],
     *,
     title: str,
+    unit: str = "labels",
     width: int = 60,
     height: int = 12,
     is_plain: bool = False,
@@ -27,6 +28,7 @@ def chart(
         labels: (R,) ascending, at least one.
         values: (R,) finite.
         title: Stands above the chart.
+        unit: What `labels` count.
         width: Of the drawing in characters, without the numbers to its left; at least 8.
         height: Of the drawing in lines; at least 2.
         is_plain: Uses ASCII only, one mark a character, for terminals without Unicode.
@@ -47,10 +49,10 @@ def chart(
     side[0], side[-1] = f"{top:.3f}", f"{bottom:.3f}"
     margin = max(map(len, side))
     wall, corner, floor = ("|", "+", "-") if is_plain else ("│", "└", "─")
-    first, last = f"{labels[0]:,}", f"{labels[-1]:,} labels"
+    first, last = f"{labels[0]:,}", f"{labels[-1]:,} {unit}"
     return "\n".join(
         [
-            f"{title}: {values[0]:.4f} at {labels[0]:,}, {values[-1]:.4f} at {labels[-1]:,} labels",
+            f"{title}: {values[0]:.4f} at {labels[0]:,}, {values[-1]:.4f} at {last}",
             *(f"{mark:>{margin}} {wall}{row}" for mark, row in zip(side, rows, strict=True)),
             f"{'':{margin}} {corner}{floor * width}",
             f"{'':{margin}}  {first} {last:>{max(1, width - len(first) - 1)}}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -250,6 +251,9 @@ def test_the_command_line_pretrains_lists_and_shows(tmp_path: Path) -> None:
     shown = runner.invoke(app, ["encoders", "show", encoder["key"][:6], "--root", root])
     assert encoder["digest"][:16] in shown.output
     assert "effective_rank" in shown.output
+    assert " epochs" in shown.output.splitlines()[-1]
+    with pytest.raises(ConfigError, match="there is no workspace"):
+        runner.invoke(app, ["encoders", "list", "--root", f"{root}-typo"], catch_exceptions=False)
     with pytest.raises(ConfigError, match="no encoder begins"):
         runner.invoke(app, ["encoders", "show", "zz", "--root", root], catch_exceptions=False)
 
@@ -289,6 +293,24 @@ def test_an_imported_encoder_is_written_under_our_names_and_accounted_for(tmp_pa
     imported = checkpoints.load(tmp_path / "ours.pt")
     assert isinstance(imported["meta"], dict)
     assert imported["meta"]["digest"] == stored.digest
+    lacking = {name: t for name, t in foreign.items() if "layer2.0.conv1" not in name}
+    torch.save({"model": lacking}, tmp_path / "lacking.pth")
+    allowed = ["--allow-unexpected", "extra", "--allow-missing", "layer2.0.*"]
+    into = str(tmp_path / "lacking.pt")
+    asked = ["encoders", "import", str(tmp_path / "lacking.pth"), into, *options, *allowed]
+    done = runner.invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    [line] = [line for line in done.output.splitlines() if line.startswith("use it: ")]
+    sets = shlex.split(line.removeprefix("use it: "))[1::2]
+    yaml = str(PRESETS / "smoke.yaml")
+    checked = runner.invoke(app, ["config", "check", yaml, *(f"--set={each}" for each in sets)])
+    assert checked.exit_code == 0, checked.output
+    assert "width: 4" in checked.output
+    assert "layer2.0.*" in checked.output
+    for wrong in (["--network", "resnet19"], ["--network", "resnet18", "--width", "32"]):
+        found = runner.invoke(app, ["encoders", "import", "a.pth", "b.pt", *wrong])
+        assert isinstance(found.exception, ConfigError)
+        assert "pydantic" not in str(found.exception)
 
 
 def test_validation_labels_are_looked_at_only_where_that_is_asked_for(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -83,10 +84,9 @@ def load(path: Path) -> dict[str, object]:
     except FileNotFoundError as error:
         raise TrainingError(f"{path} does not exist; correct the path, or make the file") from error
     except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise TrainingError(
-            f"{path} cannot be read as a checkpoint of tensors and plain values ({reason}); "
-            "save it again with torch.save of a state dict"
+            f"{path} cannot be read as a checkpoint of tensors and plain values "
+            f"({_reason(error)}); save it again with torch.save of a state dict"
         ) from error
     if not isinstance(content, dict):
         raise TrainingError(
@@ -94,6 +94,17 @@ def load(path: Path) -> dict[str, object]:
             "tensors: save the model's state_dict()"
         )
     return content
+
+
+def _reason(error: Exception) -> str:
+    """What torch says, without its advice to read the file unsafely."""
+    said = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
+    found = re.search(r"Unsupported (?:global|class|operand)[^\n]*?([\w.]+\.[\w.]+)", said)
+    if "weights_only" in said:
+        return "it holds other objects" + (f", such as {found[1]}" if found else "")
+    first = said.splitlines()[0] if said else ""
+    is_told = len(first.split()) > 1
+    return first if is_told else "it is damaged, empty, or no checkpoint at all"
 
 
 def _plainly(path: Path) -> dict[str, object] | None:

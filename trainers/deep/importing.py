@@ -125,6 +125,7 @@ class ImportedEncoder:
             TrainingError: Something is left over on either side and not on an allow-list.
         """
         report = self._compare(expected, encoder)
+        _refuse_unusable({name: self.tensors[name] for name in report.matched}, self.path)
         _refuse_leftovers(report, encoder)
         logger.info("%s", report)
         tensors = {name: self.tensors[name] for name in report.matched}
@@ -156,6 +157,10 @@ def adopt_encoder(encoder: Encoder, to: Path) -> dict[str, tuple[str, ...]]:
 
     if encoder.weights is None:
         raise TrainingError("there is no file to import; set encoder.weights")
+    if to.exists():
+        raise TrainingError(
+            f"{to} exists, and is not written over; name another file, or remove it"
+        )
     width = encoder.width or DEFAULT_WIDTHS.get(encoder.name, 0)
     shapes = shapes_of(Plan(encoder.name, width, 3, 2, 0.0))
     found = read_encoder_file(encoder.weights, encoder, shapes.keys())
@@ -166,7 +171,10 @@ def adopt_encoder(encoder: Encoder, to: Path) -> dict[str, tuple[str, ...]]:
     digest = checkpoints.digest_of_weights(fitted.tensors)
     meta = {"plan": asdict(plan), "digest": digest, "imported_from": str(encoder.weights)}
     named = {f"encoder.{name}": tensor for name, tensor in fitted.tensors.items()}
-    checkpoints.save(to, {"weights": named, "meta": meta})
+    try:
+        checkpoints.save(to, {"weights": named, "meta": meta})
+    except (OSError, RuntimeError) as error:
+        raise TrainingError(f"{to} cannot be written: {str(error).splitlines()[0]}") from error
     return {kind: getattr(report, kind) for kind in KINDS}
 
 
@@ -262,6 +270,22 @@ def _state_dict_of(path: Path) -> dict[str, Tensor]:
             "save the model's state_dict()"
         )
     return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def _refuse_unusable(tensors: Mapping[str, Tensor], path: Path) -> None:
+    for name, tensor in tensors.items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        if not tensor.is_floating_point():
+            raise TrainingError(
+                f"{path}: {name} is of {tensor.dtype}, and weights are floating-point numbers; "
+                "save the model's own state_dict()"
+            )
+        if not tensor.isfinite().all():
+            raise TrainingError(
+                f"{path}: {name} holds values that are not finite, so its training had failed; "
+                "take an earlier checkpoint"
+            )
 
 
 def _refuse_leftovers(report: ImportReport, encoder: Encoder) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -170,3 +170,56 @@ def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
 def test_the_report_names_and_counts(tmp_path: Path, encoder_weights: dict[str, Tensor]) -> None:
     report, _ = imported(write(tmp_path / "x.pt", encoder_weights | {"fc.bias": torch.zeros(1)}))
     assert str(report).endswith("120 tensors matched under prefix '', 1 ignored (fc.bias)")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t * float("nan"), "holds values that are not finite"),
+        (lambda t: t.to(torch.int32), r"is of torch\.int32, and weights are floating-point"),
+    ],
+)
+def test_weights_nobody_could_use_are_refused(
+    tmp_path: Path,
+    encoder_weights: dict[str, Tensor],
+    change: Callable[[Tensor], Tensor],
+    message: str,
+) -> None:
+    spoiled = {**encoder_weights, "conv1.weight": change(encoder_weights["conv1.weight"])}
+    with pytest.raises(TrainingError, match=message):
+        imported(write(tmp_path / "x.pt", spoiled))
+
+
+def test_an_import_never_writes_over_a_file(
+    tmp_path: Path, encoder_weights: dict[str, Tensor]
+) -> None:
+    path = write(tmp_path / "x.pt", encoder_weights)
+    before = path.read_bytes()
+    encoder = Encoder(name="resnet18_cifar", width=4, weights=path)
+    with pytest.raises(TrainingError, match="is not written over"):
+        encoder.adopt(path)
+    assert path.read_bytes() == before
+    with pytest.raises(TrainingError, match="cannot be written"):
+        encoder.adopt(path / "below.pt")
+
+
+class _Runs:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (print, ("it ran",))
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x80"])
+def test_what_is_no_checkpoint_is_called_so(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.pt").write_bytes(content)
+    with pytest.raises(TrainingError, match="cannot be read as a checkpoint"):
+        imported(tmp_path / "x.pt")
+
+
+def test_nobody_is_told_to_read_a_file_unsafely(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"model": _Runs()}, tmp_path / "x.pt")
+    with pytest.raises(TrainingError, match="it holds other objects") as caught:
+        imported(tmp_path / "x.pt")
+    assert "weights_only" not in str(caught.value)
+    assert "it ran" not in capsys.readouterr().out

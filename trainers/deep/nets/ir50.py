@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from trainers.deep.nets.pointwise import PointwiseConv
+
 
 class IRBlock(nn.Module):
     """Norms and convolutions beside a shortcut, and nothing after the sum (Deng et al. 2019).
@@ -27,7 +29,7 @@ class IRBlock(nn.Module):
         self.shortcut_layer: nn.Module = nn.MaxPool2d(1, stride)
         if in_channels != channels:
             self.shortcut_layer = nn.Sequential(
-                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+                PointwiseConv(in_channels, channels, stride), nn.BatchNorm2d(channels)
             )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainers.deep.nets.pointwise import PointwiseConv
+
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut (He et al. 2016, arXiv 1512.03385, section 3.3).
@@ -24,7 +26,7 @@ class BasicBlock(nn.Module):
         self.shortcut = nn.Sequential()
         if stride != 1 or in_channels != channels:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+                PointwiseConv(in_channels, channels, stride), nn.BatchNorm2d(channels)
             )
 
     def forward(self, x: Tensor) -> Tensor:
