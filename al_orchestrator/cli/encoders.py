@@ -104,6 +104,9 @@ def import_encoder(
         int | None,
         typer.Option(help="Of its first stage, if not as published (not of resnet18, resnet50)."),
     ] = None,
+    prefix: Annotated[
+        str | None, typer.Option(help="What its names begin with, if that is not found.")
+    ] = None,
     allow_missing: Annotated[
         list[str] | None, typer.Option(help="Names (* matches) the file may lack; repeatable.")
     ] = None,
@@ -125,6 +128,7 @@ def import_encoder(
         "name": network,
         "width": width,
         "weights": file,
+        "prefix": prefix,
         "allow_missing": tuple(allow_missing or ()),
         "allow_unexpected": tuple(allow_unexpected or ()),
     }

@@ -67,7 +67,10 @@ IR50_STAGES = ((3, "body1"), (7, "body2"), (21, "body3"))
 """Where the stages of an IR-50 end whose blocks are numbered throughout."""
 
 STAGES = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
-"""How SimFLE numbers the parts of a residual network; 2 and 3 have no weights."""
+"""How parts of a residual network are numbered in a sequence; 2 and 3 have no weights."""
+
+NUMBERED = ("online_network.encoder.", "backbone.")
+"""Where they are: in SimFLE's files, and in lightly's, whose backbones are sequences as a rule."""
 
 CONTAINERS = ("weights", "model", "state_dict", "params", "model_state_dict")
 """Under which keys files keep their state dict: ours, ActiveFER's, lightly's and solo-learn's, the
@@ -206,10 +209,10 @@ def read_encoder_file(path: Path, encoder: Encoder, expected: Collection[str]) -
 
 def _our_name(name: str, expected: Collection[str]) -> str:
     """The name as our networks have it, where a known code base has another for the same part."""
-    numbered = "online_network.encoder."
-    if name.startswith(numbered):
-        number, _, rest = name[len(numbered) :].partition(".")
-        name = f"{numbered}{STAGES.get(number, number)}.{rest}"
+    for start in NUMBERED:
+        if name.startswith(start):
+            number, _, rest = name[len(start) :].partition(".")
+            name = f"{start}{STAGES.get(number, number)}.{rest}"
     name = re.sub(r"(VIT\.blocks\.\d+)\.(?:attn|mlp)\.", r"\1.", name)
     numbered_block = re.fullmatch(r"(.*?)\bbody\.(\d+)\.(.+)", name)
     if numbered_block and any("body1." in each for each in expected):

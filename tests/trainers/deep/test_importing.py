@@ -203,6 +203,19 @@ def test_an_import_never_writes_over_a_file(
         encoder.adopt(path / "below.pt")
 
 
+def test_a_backbone_that_is_a_sequence_is_known_by_its_numbers(
+    tmp_path: Path, encoder_weights: dict[str, Tensor]
+) -> None:
+    numbers = {"conv1": "0", "bn1": "1", **{f"layer{n}": str(n + 3) for n in range(1, 5)}}
+    numbered = {
+        ".".join([numbers[name.split(".")[0]], *name.split(".")[1:]]): tensor
+        for name, tensor in encoder_weights.items()
+    }
+    report, tensors = imported(write(tmp_path / "x.ckpt", numbered, "backbone."))
+    assert len(report.matched) == 120
+    assert all(torch.equal(tensors[name], encoder_weights[name]) for name in encoder_weights)
+
+
 class _Runs:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return (print, ("it ran",))
