@@ -76,7 +76,7 @@ def _asked_for(config: ExperimentConfig) -> tuple[Encoder, Pretrainer]:
     if encoder.pretrain.reads_labels:
         raise ConfigError(
             f"{encoder.pretrain.name} learns from the labels of the seed set; `alo run` pretrains "
-            "once these are answered"
+            "once these are answered, and `alo encoders evaluate --encoder KEY` judges what it made"
         )
     return encoder, encoder.pretrain
 
