@@ -106,6 +106,8 @@ def _read(path: Path) -> tuple[SweepConfig, Path]:
     source = read_source(path)
     if "base" not in source.data and "dataset" in source.data:
         raise ConfigError(f"{path} is an experiment, not a sweep: alo run {path}")
+    if "space" in source.data:
+        raise ConfigError(f"{path} is a search, not a sweep: alo tune {path}")
     source.data.setdefault("name", path.stem)
     try:
         return SweepConfig.model_validate(source.data), source.folder

@@ -285,6 +285,9 @@ def load_tuning(path: str | Path) -> Tuning:
     """
     path = Path(path)
     source = read_source(path)
+    if "space" not in source.data and ("axes" in source.data or "dataset" in source.data):
+        kind, command = ("a sweep", "sweep") if "axes" in source.data else ("an experiment", "run")
+        raise ConfigError(f"{path} is {kind}, not a search: alo {command} {path}")
     source.data.setdefault("name", path.stem)
     try:
         config = TuneConfig.model_validate(source.data)

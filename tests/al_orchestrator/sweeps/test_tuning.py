@@ -15,7 +15,7 @@ from al_orchestrator.config import load_config
 from al_orchestrator.errors import ConfigError
 from al_orchestrator.reports.runs import status_of
 from al_orchestrator.run_dir import Workspace
-from al_orchestrator.sweeps import Plan, Standing, standings
+from al_orchestrator.sweeps import Plan, Standing, load_plan, standings
 from al_orchestrator.sweeps.tuning import Range, Tuning, load_tuning, tune
 
 PRESET = Path(__file__).parents[3] / "experiments/searches/tiny_probe.yaml"
@@ -129,6 +129,16 @@ def test_a_range_reaches_from_end_to_end() -> None:
 def test_what_cannot_be_searched_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         search(tmp_path, text)
+
+
+def test_other_files_are_told_from_a_search() -> None:
+    with pytest.raises(ConfigError, match="is a search, not a sweep: alo tune"):
+        load_plan(PRESET)
+    presets = PRESET.parents[1]
+    with pytest.raises(ConfigError, match="is a sweep, not a search: alo sweep"):
+        load_tuning(presets / "sweeps/tiny_strategies.yaml")
+    with pytest.raises(ConfigError, match="is an experiment, not a search: alo run"):
+        load_tuning(presets / "quickstart.yaml")
 
 
 def test_efforts_of_rungs_end_where_the_experiment_does(tmp_path: Path) -> None:
