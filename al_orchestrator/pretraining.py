@@ -98,6 +98,12 @@ def _run(
     executor: Executor, encoder: Encoder, method: Pretrainer, task: PretrainTask, watcher: Watcher
 ) -> PretrainReport:
     logger.info("pretraining %s by %s: %s", encoder.name, method.name, executor.describe())
+    if method.batch_size > len(task.rows):
+        logger.warning(
+            "batch_size %s is more than the %s images: every epoch is one step of all of them",
+            f"{method.batch_size:,}",
+            f"{len(task.rows):,}",
+        )
     watcher.began(0, "pretrain")
     function, tasks = partial(method.pretrain, encoder), task.shared_by(method.workers)
     job = submit_together(executor, function, tasks, task.out_dir)

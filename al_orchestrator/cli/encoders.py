@@ -46,7 +46,7 @@ def pretrain(
         print_json({**stored.to_json(), "is_new": is_new})
     elif not quiet:
         if not is_new:
-            typer.echo("it is there already:")
+            typer.echo("it is there already (watch_every and workers are no part of what it is):")
         _show(stored)
 
 
@@ -214,6 +214,10 @@ def evaluate_encoder(
     )
     typer.echo(f"{'':32}{'':12}{'validation':>20}{'test':>20}")
     typer.echo(f"{'':32}{'chosen':12}{'accuracy  balanced':>20}{'accuracy  balanced':>20}")
+    if not found.validation:
+        typer.echo(
+            "no validation set, so nothing was chosen: settings are the first of their lists"
+        )
     for each in found.judgements:
         numbers = "".join(
             f"{m['accuracy']:11.4f}{m['balanced_accuracy']:9.4f}" if m else f"{'–':>11}{'–':>9}"
