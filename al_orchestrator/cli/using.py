@@ -194,26 +194,14 @@ def _show(learner: Learner, found: Predicted) -> None:
 
 
 def _write(out: Path, learner: Learner, found: Predicted) -> None:
-    import pyarrow as pa
-    from pyarrow import csv, parquet
+    from al_orchestrator.reports.exchange import write_rows
 
-    from al_orchestrator.errors import ConfigError
-    from al_orchestrator.files import replacing
-
-    if out.suffix not in {".csv", ".parquet"}:
-        raise ConfigError(f"{out.name!r} must end in .csv or .parquet")
-    table = pa.table(
+    rows = [
         {
-            "path": [str(path) for path in found.paths],
-            "label": [learner.classes[int(row.argmax())] for row in found.log_probs],
-            **{
-                f"log_prob_{name}": found.log_probs[:, code]
-                for code, name in enumerate(learner.classes)
-            },
+            "path": str(path),
+            "label": learner.classes[int(row.argmax())],
+            **{f"log_prob_{name}": value for name, value in zip(learner.classes, row, strict=True)},
         }
-    )
-    with replacing(out) as temporary:
-        if out.suffix == ".csv":
-            csv.write_csv(table, temporary)
-        else:
-            parquet.write_table(table, temporary)
+        for path, row in zip(found.paths, found.log_probs, strict=True)
+    ]
+    write_rows(rows, out)

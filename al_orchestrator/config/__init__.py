@@ -66,13 +66,13 @@ def _validated(source: Source) -> ExperimentConfig:
 
 
 def _relative_paths(
-    value: BaseModel, at: tuple[str, ...] = ()
+    value: BaseModel | Mapping[str, Any], at: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Path]]:
-    for name in type(value).model_fields:
-        field = getattr(value, name)
+    named = value if isinstance(value, Mapping) else dict(value)
+    for name, field in named.items():
         if isinstance(field, Path) and not field.is_absolute():
             yield (*at, name), field.expanduser()
-        elif isinstance(field, BaseModel):
+        elif isinstance(field, BaseModel | Mapping):
             yield from _relative_paths(field, (*at, name))
 
 

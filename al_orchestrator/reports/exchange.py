@@ -45,7 +45,7 @@ def write_curves(runs: Sequence[RunCurve], path: Path) -> None:
         for run in sorted(runs, key=lambda run: (run.cell, run.group, run.seed))
         for number, labels in enumerate(run.labels)
     ]
-    _write(rows, path)
+    write_rows(rows, path)
 
 
 def write_results(comparison: Comparison, path: Path) -> None:
@@ -54,7 +54,9 @@ def write_results(comparison: Comparison, path: Path) -> None:
     Raises:
         ConfigError: The suffix is neither `.csv` nor `.parquet`.
     """
-    _write([_result(comparison, cell, row) for cell in comparison.cells for row in cell.rows], path)
+    write_rows(
+        [_result(comparison, cell, row) for cell in comparison.cells for row in cell.rows], path
+    )
 
 
 def _result(comparison: Comparison, cell: Any, row: Any) -> dict[str, object]:
@@ -160,7 +162,12 @@ def _read(path: Path) -> dict[str, list[Any]]:
     return columns
 
 
-def _write(rows: Sequence[Mapping[str, object]], path: Path) -> None:
+def write_rows(rows: Sequence[Mapping[str, object]], path: Path) -> None:
+    """Writes rows with the same columns, whole or not at all.
+
+    Raises:
+        ConfigError: The suffix is neither `.csv` nor `.parquet`.
+    """
     import pyarrow as pa
     from pyarrow import csv, parquet
 

@@ -41,7 +41,7 @@ def show_sweep(plan: Plan, root: str | Path) -> Path | None:
     try:
         is_written = _write(plan, workspace, folder)
     except AloError as error:
-        logger.debug("nothing to compare: %s", error)
+        logger.warning("the sweep cannot be compared: %s", error)
         is_written = False
     try:
         _show(plan, workspace, folder, with_files=is_written)

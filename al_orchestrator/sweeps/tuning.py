@@ -29,11 +29,13 @@ from pydantic import (
 from al_orchestrator.config import ExperimentConfig, load_config
 from al_orchestrator.config.source import Override, read_source
 from al_orchestrator.errors import ConfigError
+from al_orchestrator.files import digest_of_json
+from al_orchestrator.reports.curves import FINISHED
 from al_orchestrator.reports.runs import status_of
 from al_orchestrator.reports.verdicts import lower_is_better
 from al_orchestrator.run_dir import Workspace
 from al_orchestrator.sweeps.plan import Plan, Trial
-from al_orchestrator.sweeps.standing import Standing
+from al_orchestrator.sweeps.standing import Standing, standings
 
 _FROZEN = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -261,10 +263,11 @@ class Tuning:
         """The runs of a rung: the seed set alone, whatever the strategy."""
         trials = []
         for seed in range(self.config.seeds):
-            for number, each in enumerate(settings):
+            for each in settings:
                 label = "-".join(_label(field, value) for field, value in each.items())
-                name = f"{self.config.name}-{rung}-{number:03d}-s{seed}"
-                full = {**each, self._effort_field: effort} if effort is not None else each
+                full = {**each, self._effort_field: effort} if effort is not None else {**each}
+                # By what is tried, not by its place: a search that grows keeps what it knows.
+                name = f"{self.config.name}-{rung}-{digest_of_json(full)[:8]}-s{seed}"
                 config = self.experiment(full, seed, name)
                 trials.append(Trial({"settings": label}, _of_the_seed_set(config)))
         labels = tuple(dict.fromkeys(trial.options["settings"] for trial in trials))
@@ -337,11 +340,11 @@ def _values(
 ) -> list[float | None]:
     """The mean of each setting over those of its runs that were measured, if all were."""
     found: list[list[float]] = [[] for _ in settings]
-    for number, trial in enumerate(plan.trials):
-        run = workspace.run(trial.name)
-        if not run.has_ledger:
+    for number, stands in enumerate(standings(workspace, plan.trials)):
+        if stands.state != FINISHED:  # or its ledger is of another experiment
             continue
-        measured = [each.metrics for each in status_of(run).rounds if each.metrics]
+        trial = stands.trial
+        measured = [r.metrics for r in status_of(workspace.run(trial.name)).rounds if r.metrics]
         if measured:
             if metric not in measured[-1]:
                 raise ConfigError(

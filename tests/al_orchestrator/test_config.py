@@ -200,3 +200,20 @@ def test_every_shipped_preset_is_an_experiment() -> None:
                 load_config(preset)
         else:
             assert isinstance(load_config(preset), ExperimentConfig)
+
+
+def test_files_of_an_encoders_parts_start_at_the_yaml_too(tmp_path: Path) -> None:
+    path = tmp_path / "below" / "poster.yaml"
+    path.parent.mkdir()
+    path.write_text(
+        "dataset: {name: faces}\nstrategy: {name: margin}\n"
+        "trainer:\n  name: fer_classifier\n"
+        "  encoder: {name: poster_v2, parts: {ir_back: ../ir50.pth}}\n"
+        "budget: {initial: 10, batch_size: 5, rounds: 2}\n",
+        encoding="utf-8",
+    )
+    encoder = load_config(path).model_dump()["trainer"]["encoder"]
+    assert encoder["parts"] == {"ir_back": tmp_path / "ir50.pth"}
+    override = "trainer.encoder.parts.face_landback=/models/mobile.pth"
+    encoder = load_config(path, [override]).model_dump()["trainer"]["encoder"]
+    assert encoder["parts"]["face_landback"] == Path("/models/mobile.pth")

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from trainers.base import TrainingError
-from trainers.deep import checkpoints
 from trainers.deep.compute import Mode
-from trainers.deep.importing import CONTAINERS, read_encoder_file
+from trainers.deep.importing import read_encoder_file, state_dict_of
 from trainers.deep.networks import (
     Network,
     blank_network,
@@ -51,7 +50,9 @@ def adopt_learner(
     assert imported.report is not None  # of which it took what fits
     plan = with_crops(with_centers(plan, trainer.center_loss, image_shape[:2]), trainer.crops)
     found = read_encoder_file(file, encoder, shapes_of(plan).keys())
-    around = {**found.tensors, **_bare(file, found.foreign)}
+    # Under their bare names too, as a head may stand outside of the encoder's prefix.
+    whole = {name.removeprefix("module."): each for name, each in state_dict_of(file).items()}
+    around = {**whole, **found.tensors}
     network = blank_network(replace(plan, frozen=()))
     state = {f"encoder.{name}": tensor for name, tensor in imported.tensors.items()}
     state |= _head(file, around, network)
@@ -70,19 +71,6 @@ def adopt_learner(
     taken = {name.removeprefix("encoder.") for name in state}
     ignored = tuple(name for name in imported.report.ignored if not _is_taken(name))
     return {"matched": tuple(sorted(taken - set(missing))), "missing": missing, "ignored": ignored}
-
-
-def _bare(file: Path, foreign: tuple[str, ...]) -> dict[str, Tensor]:
-    """Tensors whose names do not begin with the encoder's prefix, without that of several GPUs."""
-    if not foreign:
-        return {}
-    content: object = checkpoints.load(file)
-    for key in CONTAINERS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    assert isinstance(content, dict)  # it has been read as one
-    return {name.removeprefix("module."): content[name] for name in foreign}
 
 
 def _head(file: Path, tensors: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:

@@ -188,7 +188,7 @@ def read_encoder_file(path: Path, encoder: Encoder, expected: Collection[str]) -
         TrainingError: The file cannot be read, or none of its names is the encoder's.
     """
     names = set(expected)
-    state = {_our_name(name, names): tensor for name, tensor in _state_dict_of(path).items()}
+    state = {_our_name(name, names): tensor for name, tensor in state_dict_of(path).items()}
 
     def found(prefix: str) -> int:
         return sum(name.startswith(prefix) and name[len(prefix) :] in names for name in state)
@@ -256,7 +256,12 @@ def read_parts(encoder: Encoder, shapes: Mapping[str, tuple[int, ...]]) -> Impor
     return ImportedEncoder(path, "", tensors, (), report)
 
 
-def _state_dict_of(path: Path) -> dict[str, Tensor]:
+def state_dict_of(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, wherever in it they are, under the file's own names.
+
+    Raises:
+        TrainingError: It cannot be read, or holds no state dict.
+    """
     content: object = checkpoints.load(path)
     for key in CONTAINERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):

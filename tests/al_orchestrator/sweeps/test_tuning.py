@@ -156,13 +156,30 @@ def test_the_best_is_what_its_ledgers_say_and_nothing_is_tried_twice(tmp_path: P
     assert tried[-1].settings == {"trainer.l2": 1e6}  # a head of zeros
     workspace = Workspace(driver.root)
     for one in tried:
-        number = tuning.settings().index(dict(one.settings))
-        runs = [workspace.run(f"find-0-{number:03d}-s{seed}") for seed in range(2)]
+        trials = tuning.plan([one.settings], 0, None).trials
+        runs = [workspace.run(trial.name) for trial in trials]
         values = [status_of(run).rounds[-1].metrics["validation/balanced_accuracy"] for run in runs]
         assert one.value == pytest.approx(sum(values) / 2)
         assert all(status_of(run).labels == 20 for run in runs)  # the seed set, and no query
     assert tune(tuning, driver.root, driver) == tried
     assert len(driver.runs) == 6
+
+
+@pytest.mark.torch
+def test_a_search_that_changes_never_takes_over_what_was_measured_of_another(
+    tmp_path: Path,
+) -> None:
+    first = search(tmp_path, "space: {trainer.l2: [1.0, 1000000.0]}\n" + GRID)
+    driver = Driver(tmp_path / "runs")
+    before = {one.settings["trainer.l2"]: one.value for one in tune(first, driver.root, driver)}
+    grown = search(tmp_path, "space: {trainer.l2: [1000000.0, 0.1, 1.0]}\n" + GRID)
+    after = {one.settings["trainer.l2"]: one.value for one in tune(grown, driver.root, driver)}
+    assert len(driver.runs) == 3  # only what is new
+    assert {key: after[key] for key in before} == before
+    other = BASE.replace("width: 4", "width: 2")
+    changed = search(tmp_path, "space: {trainer.l2: [1.0]}\n" + GRID, other)
+    [one] = tune(changed, driver.root, driver)
+    assert one.value is None  # its ledger is of another experiment, which the sweep says
 
 
 @pytest.mark.torch
