@@ -122,6 +122,7 @@ class TrainReport:
     notes: Mapping[str, str] = field(
         default_factory=dict
     )  # "precision", "device", … recorded, never read
+    has_converged: bool | None = None  # its own rule ended it, not a cap; None where it has no rule
 
 
 @dataclass(frozen=True)

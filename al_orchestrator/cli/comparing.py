@@ -57,6 +57,10 @@ def compare(
         float | None,
         typer.Option(min=0.0, help="Also tell how many seeds would see such a difference."),
     ] = None,
+    details: Annotated[
+        bool,
+        typer.Option(help="Also: suspect rounds, recall of each class, cost, overlap of picks."),
+    ] = False,
     root: Root = DEFAULT_ROOT,
     as_json: Json = False,
 ) -> None:
@@ -67,7 +71,9 @@ def compare(
     from rich.console import Console
 
     from al_orchestrator.reports.comparison import compare as compared
+    from al_orchestrator.reports.details import details_of
     from al_orchestrator.reports.plots import plot_cells
+    from al_orchestrator.reports.sections import health_note, render_sections
     from al_orchestrator.reports.tables import power_lines, render_table
     from al_orchestrator.run_dir import Workspace
 
@@ -79,10 +85,19 @@ def compare(
     figures = plot_cells(result, curves, target)
     written = _Files(html, table, points)
     _write(written, result, curves, workspace, title=sought.title)
+    more = details_of(result, curves)
     if as_json:
-        print_json({**result.to_json(), "figures": [str(path) for path in figures]})
+        paths = [str(path) for path in figures]
+        plain = [each.to_json() for each in more]
+        print_json({**result.to_json(), "details": plain, "figures": paths})
         return
-    Console().print(render_table(result))
+    console = Console()
+    console.print(render_table(result))
+    for cell, each in zip(result.cells, more, strict=True):
+        if details:
+            console.print(render_sections(each, baseline=cell.baseline))
+        elif note := health_note(each.health):
+            console.print(f"{cell.title}: {note}", style="yellow", markup=False)
     for line in power_lines(result, detect) if detect else []:
         typer.echo(line)
     for path in figures:

@@ -76,6 +76,7 @@ class Learner:
             "epochs": report.epochs,
             "steps": report.steps,
             "stop_reason": report.stop_reason,
+            "has_converged": report.has_converged,
             "seconds": dict(report.seconds),
             "notes": dict(report.notes),
         }

@@ -28,6 +28,13 @@ class Comparison:
     verdicts: Mapping[str, str]
     notes: tuple[str, ...]
     penalty: Penalty
+    marks: tuple[str, ...] = ()
+    """What was done against the protocol, on purpose; stands on every table, figure and page."""
+
+    @property
+    def watermark(self) -> str:
+        """The marks in one line; empty where there are none."""
+        return "; ".join(self.marks)
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -71,6 +78,7 @@ def compare(runs: Sequence[RunCurve], metric: str, *, baseline: str | None = Non
         verdicts={group: _verdict(group, cells, metric) for group in groups},
         notes=(*_missing(runs), *too_short, *_too_few(cells)),
         penalty=penalty_matrix([run for members in found.values() for run in members], metric),
+        marks=tuple(sorted({mark for r in runs if r.background for mark in r.background.marks})),
     )
 
 

@@ -11,7 +11,9 @@ from al_orchestrator.figures.curves import COLOURS, REFERENCE, Curve
 from al_orchestrator.reports.cells import Cell
 from al_orchestrator.reports.comparison import Comparison
 from al_orchestrator.reports.curves import RunCurve
+from al_orchestrator.reports.details import details_of
 from al_orchestrator.reports.plots import mean_curve
+from al_orchestrator.reports.sections import sections_of
 from al_orchestrator.reports.tables import cell_notes, cells_of, penalty_notes, penalty_rows
 
 if TYPE_CHECKING:
@@ -53,9 +55,13 @@ def comparison_page(
                 "figure": _figure(cell, runs, comparison.metric, with_library=number == 0),
                 "rows": [cells_of(row, escaped=False) for row in cell.rows],
                 "notes": cell_notes(cell),
+                "sections": sections_of(more, baseline=cell.baseline),
             }
-            for number, cell in enumerate(comparison.cells)
+            for number, (cell, more) in enumerate(
+                zip(comparison.cells, details_of(comparison, runs), strict=True)
+            )
         ],
+        marks=comparison.marks,
         groups=penalty.groups,
         penalty=penalty_rows(penalty) if any(map(any, penalty.points)) else [],
         penalty_notes=penalty_notes(comparison),

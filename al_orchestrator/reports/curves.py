@@ -18,6 +18,22 @@ FINISHED = "finished"
 
 
 @dataclass(frozen=True, eq=False)
+class Background:
+    """What else is on record of a run beside its metrics."""
+
+    classes: tuple[str, ...]  # their names, by code
+    pool: int  # samples there were to ask for; 0 where it is not on record
+    batches: tuple[frozenset[str], ...]  # ids asked for; the seed set first, then round by round
+    converged: tuple[bool | None, ...]  # (R,) `TrainReport.has_converged`
+    labels: int  # answered
+    validation: int  # spent on choosing an epoch
+    looked_at: int  # spent on balancing the seed set
+    seconds: Mapping[str, float]  # wall time of each stage, all rounds together
+    gpu_seconds: float  # of training and scoring
+    marks: tuple[str, ...]  # what was done against the protocol, on purpose
+
+
+@dataclass(frozen=True, eq=False)
 class RunCurve:
     """The measured rounds of one run."""
 
@@ -30,6 +46,7 @@ class RunCurve:
     metrics: Mapping[str, Doubles]  # each (R,)
     state: str  # `FINISHED`, or how far the run got
     setting: str = ""  # what runs that are compared must have in common, beside the regime
+    background: Background | None = None  # None for a curve from a file
 
     def __post_init__(self) -> None:
         if len(self.labels) == 0 or (np.diff(self.labels) <= 0).any():

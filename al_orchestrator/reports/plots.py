@@ -19,10 +19,10 @@ from al_orchestrator.reports.statistics import t_interval
 Doubles = npt.NDArray[np.float64]
 
 
-def plot_cells(
-    comparison: Comparison, runs: Sequence[RunCurve], path: Path, *, mark: str = ""
-) -> list[Path]:
+def plot_cells(comparison: Comparison, runs: Sequence[RunCurve], path: Path) -> list[Path]:
     """Writes the curves of each regime and returns where: `path`, or one file beside it for each.
+
+    What was done against the protocol stands across each figure.
 
     Raises:
         ConfigError: `path` ends in something else than `.png` or `.svg`.
@@ -34,7 +34,7 @@ def plot_cells(
         parts = [str(part).replace(" ", "-") for part in cell.key if part != ""]
         regime = "-".join(["", *parts]) if len(comparison.cells) > 1 else ""
         target = path.with_name(f"{path.stem}{regime}{path.suffix}")
-        plot_cell(cell, runs, target, metric=comparison.metric, mark=mark)
+        plot_cell(cell, runs, target, metric=comparison.metric, mark=comparison.watermark)
         written.append(target)
     return written
 

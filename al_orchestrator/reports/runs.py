@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from al_orchestrator.config import ExperimentConfig, load_config
 from al_orchestrator.errors import ConfigError
-from al_orchestrator.pool import Pool
-from al_orchestrator.reports.curves import RunCurve
+from al_orchestrator.pool import Acquired, Event, Pool
+from al_orchestrator.reports.curves import Background, RunCurve
 from al_orchestrator.rounds import Round, RoundState
 from al_orchestrator.run_dir import RunDir, Workspace
 
@@ -37,6 +38,9 @@ class RunStatus:
     why: str  # of the last failure, if that is how it stands
     fingerprint: str  # of the dataset it was started on
     config: ExperimentConfig
+    pool: int = 0  # samples there were to ask for; 0 until that is on record
+    batches: tuple[frozenset[str], ...] = ()  # ids asked for, the seed set first
+    trained: tuple[Mapping[str, Any], ...] = ()  # what training left on record, by round
 
     def to_json(self) -> dict[str, object]:
         """Plain values that `json.dumps` takes."""
@@ -95,6 +99,7 @@ def status_of(run: RunDir) -> RunStatus:
         provenance = pool.provenance()
         lost = pool.lost_attempts()
         seed_set = pool.stage(0, "seed_set") or {}
+        trained = tuple(pool.stage(each.number, "train") or {} for each in rounds)
     missing = sum(sample.label is None for sample in acquired)
     owner = run.owner()
     last = events[-1] if events else None
@@ -115,9 +120,7 @@ def status_of(run: RunDir) -> RunStatus:
         rounds=rounds,
         labels=len(acquired) - missing,
         missing=missing,
-        validation=next(
-            (int(e.detail["validation"]) for e in events if "validation" in e.detail), 0
-        ),
+        validation=_planned("validation", events),
         looked_at=int(seed_set.get("notes", {}).get("labels_looked_at", 0)),
         unsent=unsent,
         starts=sum(event.kind == "started" for event in events),
@@ -126,7 +129,23 @@ def status_of(run: RunDir) -> RunStatus:
         why=str(last.detail.get("why", "")) if last is not None and state == "failed" else "",
         fingerprint=provenance.dataset if provenance is not None else "",
         config=config,
+        pool=_planned("pool", events),
+        batches=_batches(acquired),
+        trained=trained,
     )
+
+
+def _planned(what: str, events: Sequence[Event]) -> int:
+    """The size of a set, as it was planned; 0 where that is not on record."""
+    return next((int(each.detail[what]) for each in events if what in each.detail), 0)
+
+
+def _batches(acquired: Sequence[Acquired]) -> tuple[frozenset[str], ...]:
+    rounds = 1 + max((sample.round for sample in acquired), default=-1)
+    asked: list[set[str]] = [set() for _ in range(rounds)]
+    for sample in acquired:
+        asked[sample.round].add(sample.id)
+    return tuple(map(frozenset, asked))
 
 
 def plan_of(status: RunStatus) -> str:
@@ -169,6 +188,32 @@ def curve_of(status: RunStatus, group: str, setting: str = "") -> RunCurve:
         metrics={name: np.array([r.metrics[name] for r in measured]) for name in names},
         state=status.state,
         setting=setting,
+        background=_background(status),
+    )
+
+
+def _background(status: RunStatus) -> Background:
+    config = status.config
+    seconds: dict[str, float] = defaultdict(float)
+    gpu_seconds = 0.0
+    for each, trained in zip(status.rounds, status.trained, strict=True):
+        for stage, taken in each.seconds.items():
+            seconds[stage] += taken
+        if str(trained.get("notes", {}).get("device", "")).startswith("cuda"):
+            used = sum(each.seconds.get(stage, 0.0) for stage in ("train", "score"))
+            gpu_seconds += used * config.resources.gpus_per_worker
+    measured = [t for r, t in zip(status.rounds, status.trained, strict=True) if r.metrics]
+    return Background(
+        classes=tuple(config.dataset.classes),
+        pool=status.pool,
+        batches=status.batches,
+        converged=tuple(each.get("has_converged") for each in measured),
+        labels=status.labels,
+        validation=status.validation,
+        looked_at=status.looked_at,
+        seconds=dict(seconds),
+        gpu_seconds=gpu_seconds,
+        marks=(),
     )
 
 

@@ -31,6 +31,8 @@ _STAGES = ("train", "score", "select")
 def render_table(comparison: Comparison) -> RenderableType:
     """A table for each regime, its notes below, and the verdicts over all of them last."""
     parts: list[RenderableType] = []
+    if comparison.marks:
+        parts.append(Text(f"NOT BY THE PROTOCOL: {comparison.watermark}", style="bold red"))
     for cell in comparison.cells:
         parts += [_cell_table(cell, comparison.metric), *map(_note, cell_notes(cell))]
     if len(comparison.groups) > 2 and any(map(any, comparison.penalty.points)):

@@ -71,6 +71,7 @@ class Member:
     steps: int
     stop_reason: str
     notes: Mapping[str, str]
+    has_converged: bool | None = None
 
 
 def fit_ensemble(trainer: Ensemble, task: TrainTask) -> TrainReport:
@@ -104,6 +105,7 @@ def fit_ensemble(trainer: Ensemble, task: TrainTask) -> TrainReport:
         stop_reason=_said(member.stop_reason for member in members),
         seconds={"fit": fitted - started, "evaluate": time.perf_counter() - fitted},
         notes=notes | {"seeds": ", ".join(map(str, seeds))},
+        has_converged=_all_of(member.has_converged for member in members),
     )
 
 
@@ -136,6 +138,12 @@ def mean_log_probs(log_probs: Sequence[Floats]) -> Floats:
     """K times (N, C) -> (N, C), the logarithm of the mean probability."""
     stacked = torch.from_numpy(np.stack(log_probs).astype(np.float64))
     return (stacked.logsumexp(0) - math.log(len(log_probs))).float().numpy()
+
+
+def _all_of(answers: Iterable[bool | None]) -> bool | None:
+    """Whether all say yes; None if nobody can say."""
+    known = [answer for answer in answers if answer is not None]
+    return all(known) if known else None
 
 
 def _seed_of(task: TrainTask, number: int) -> int:
@@ -182,6 +190,7 @@ def _fit_member(trainer: Ensemble, task: TrainTask, number: int) -> Member:
         steps=report.steps,
         stop_reason=report.stop_reason,
         notes=report.notes,
+        has_converged=report.has_converged,
     )
     with replacing(own.out_dir / FINISHED_MEMBER) as temporary:
         temporary.write_text(json.dumps(asdict(member)), encoding="utf-8")

@@ -25,6 +25,7 @@ from trainers.deep.scoring import evaluate
 from trainers.deep.start import fresh_network
 from trainers.deep.stopping import (
     Epoch,
+    has_converged,
     has_diverged,
     stop_reason,
     total_epochs,
@@ -74,6 +75,7 @@ def fit_classifier(trainer: FERClassifier, task: TrainTask) -> TrainReport:
         stop_reason=reason,
         seconds={"fit": fitted - started, "evaluate": time.perf_counter() - fitted},
         notes=_notes(task, progress),
+        has_converged=has_converged(progress.history, trainer.stopping),
     )
 
 

@@ -77,6 +77,7 @@ def fit_probe(trainer: LinearProbe, task: TrainTask) -> TrainReport:
         stop_reason="the optimum" if solution.has_converged else "the cap of iterations",
         seconds={"fit": fitted - started, "evaluate": time.perf_counter() - fitted},
         notes=frozen.notes,
+        has_converged=solution.has_converged,
     )
 
 

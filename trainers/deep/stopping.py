@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from trainers.recipes import Recipe, StopRules
 
@@ -52,6 +52,14 @@ def stop_reason(history: Sequence[Epoch], rules: StopRules) -> str | None:
             f"within {rules.saturation_window} epochs"
         )
     return None
+
+
+def has_converged(history: Sequence[Epoch], rules: StopRules) -> bool | None:
+    """Whether a rule, and not the cap, is content with these epochs; None without such a rule."""
+    if rules.max_train_accuracy is None and rules.saturation_window is None:
+        return None
+    last = replace(history[-1], total_epochs=history[-1].epoch + 1)
+    return stop_reason([*history[:-1], last], rules) is not None
 
 
 def is_saturated(accuracies: Sequence[float], *, window: int, gain: float) -> bool:

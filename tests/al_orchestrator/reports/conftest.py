@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from al_orchestrator.reports import RunCurve
+from al_orchestrator.reports.curves import Background
 
 MakeRun = Callable[..., RunCurve]
 
@@ -26,6 +27,8 @@ def make_run() -> MakeRun:
         state: str = "finished",
         metric: str = "test/accuracy",
         group: str = "",
+        background: Background | None = None,
+        **more: Sequence[float],
     ) -> RunCurve:
         return RunCurve(
             run=f"{dataset}-{group or strategy}-{seed}",
@@ -34,8 +37,12 @@ def make_run() -> MakeRun:
             dataset=dataset,
             group=group or strategy,
             labels=np.array(labels),
-            metrics={metric: np.array(values, dtype=np.float64)},
+            metrics={
+                name: np.array(each, dtype=np.float64)
+                for name, each in {metric: values, **more}.items()
+            },
             state=state,
+            background=background,
         )
 
     return make

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from trainers.deep.stopping import (
     Epoch,
+    has_converged,
     has_diverged,
     is_saturated,
     stop_reason,
@@ -104,3 +105,12 @@ def test_rules_can_be_switched_off() -> None:
     rules = StopRules(max_train_accuracy=None, saturation_window=None, divergence_every=None)
     assert stop_reason(epochs([1.0] * 50), rules) is None
     assert not has_diverged(epochs([0.0] * 50), rules)
+
+
+def test_a_fit_has_converged_if_a_rule_is_content_whatever_the_cap_says() -> None:
+    assert has_converged(epochs([0.5, 0.999], total=2), StopRules()) is True
+    assert has_converged(epochs([0.1, 0.2, 0.3], total=3), StopRules()) is False
+    assert has_converged(epochs([0.5] * 10, total=10), StopRules()) is True
+    fixed = StopRules(max_train_accuracy=None, saturation_window=None)
+    assert has_converged(epochs([0.5, 0.999], total=2), fixed) is None
+    assert has_converged(epochs([0.999], total=9), StopRules(min_steps=50)) is False
