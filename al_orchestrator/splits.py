@@ -60,9 +60,9 @@ def examples(manifest: Manifest, ids: Ids) -> Examples:
 
 
 def _validation(manifest: Manifest, config: ExperimentConfig) -> Ids:
-    size = config.validation.size
-    candidates = manifest.ids[manifest.splits == "val"]
-    if config.dataset.duplicates.across_splits == "drop":
+    size, source = config.validation.size, config.validation.split
+    candidates = manifest.ids[manifest.splits == source]
+    if source == "val" and config.dataset.duplicates.across_splits == "drop":
         in_test = manifest.image_hashes[manifest.splits == "test"]
         hashes = manifest.image_hashes[manifest.splits == "val"]
         candidates = candidates[~np.isin(hashes, in_test)]
@@ -70,7 +70,8 @@ def _validation(manifest: Manifest, config: ExperimentConfig) -> Ids:
         size = min(5 * config.budget.initial, len(candidates))
     if size > len(candidates):
         raise ConfigError(
-            f"validation.size is {size}, but the val split holds {len(candidates)} usable samples"
+            f"validation.size is {size}, but the {source} split holds {len(candidates)} usable "
+            "samples"
         )
     drawn = derive_rng(config.seed, 0, "validation").permutation(len(candidates))[:size]
     return np.sort(candidates[drawn])

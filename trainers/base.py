@@ -22,9 +22,10 @@ What every trainer promises, and `tests/trainers/test_contract.py` checks for ea
   before the first step; `encoder_digest` that of the encoder among them.
 * **The test set decides nothing.** It is evaluated after the last epoch and at the best
   validation epoch; which epoch is best is read from the validation set alone.
-* **Scoring changes nothing.** `predict` runs in evaluation mode with the evaluation transform,
-  and the state dict is bit-equal afterwards. Only dropout modules are random in posterior draws.
-  What a row is told does not hang on the rows around it, but for the last bits of a sum.
+* **Scoring changes nothing.** `predict` runs in evaluation mode with the evaluation transform, or
+  with random views where a task says `augmented`, and the state dict is bit-equal afterwards. Only
+  dropout modules are random in posterior draws. What a row is told does not hang on the rows
+  around it, but for the last bits of a sum and the views it is seen under.
 """
 
 from __future__ import annotations
@@ -158,6 +159,7 @@ class PredictTask:
     others: Rows = field(default_factory=lambda: np.empty(0, np.int64))
     """(O,) more rows, of the labelled and validation sets, for what `Predictions` says."""
     attack: Attack | None = None  # of `flip_distances`
+    augmented: bool = False  # under random views of training, drawn from `seed`
 
     def __post_init__(self) -> None:
         of_a_learner = sorted(self.outputs - {"encoder_embeddings"})
@@ -196,6 +198,11 @@ class Trainer(BaseModel, ABC):
 
     name: str
     weights: WeightPolicy
+
+    @property
+    def augments_scores(self) -> bool:
+        """Whether `predict` can look at random views, as `PredictTask.augmented` asks."""
+        return False
 
     @abstractmethod
     def fit(self, task: TrainTask) -> TrainReport:

@@ -71,6 +71,11 @@ class Ensemble(Trainer):
             )
         return self
 
+    @property
+    @override
+    def augments_scores(self) -> bool:
+        return self.member.augments_scores
+
     @override
     def starting_encoder(self) -> Encoder | None:
         return self.member.starting_encoder()

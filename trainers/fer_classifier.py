@@ -113,6 +113,11 @@ class FERClassifier(Recipe, Trainer):
 
         return adopt_learner(self, file, to, image_shape=image_shape, num_classes=num_classes)
 
+    @property
+    @override
+    def augments_scores(self) -> bool:
+        return True
+
     def can_resume(self, folder: Path) -> bool:
         return (folder / EPOCH_CHECKPOINT).exists()
 

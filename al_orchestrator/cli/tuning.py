@@ -107,8 +107,9 @@ def _write(tuning: Tuning, best: Tried, tried: Sequence[Tried], out: Path) -> No
     name = out.stem
     config = tuning.experiment(best.settings, 0, name)
     found = ", ".join(f"{field}: {value}" for field, value in best.settings.items())
-    head = (
-        f"# Hyperparameters: alo tune {tuning.source.name}, {len(tried)} tried on "
-        f"{config.budget.initial:,} labels by {tuning.config.metric} ({best.value:.4f}): {found}\n"
+    source = (
+        f"alo tune {tuning.source.name}, {len(tried)} tried on {config.budget.initial:,} labels by "
+        f"{tuning.config.metric} ({best.value:.4f}): {found}"
     )
-    write_text(out, head + dump_config(config))
+    protocol = config.protocol.model_copy(update={"settings_from": source})
+    write_text(out, dump_config(config.model_copy(update={"protocol": protocol})))

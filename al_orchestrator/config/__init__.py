@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from al_orchestrator.config.identity import differences, identity_digest
 from al_orchestrator.config.models import ExperimentConfig, Validation
+from al_orchestrator.config.protocol import marks_of, warnings_of
 from al_orchestrator.config.source import Override, Source, dump_yaml, nearest, read_source
 from al_orchestrator.errors import ConfigError
 
@@ -22,7 +23,9 @@ __all__ = [
     "dump_config",
     "identity_digest",
     "load_config",
+    "marks_of",
     "nearest",
+    "warnings_of",
 ]
 
 

@@ -15,7 +15,7 @@ from al_orchestrator.files import digest_of_json
 
 EXTENDABLE = frozenset({"budget.rounds", "budget.total", "budget.fraction"})
 OPERATIONAL = frozenset(
-    {"name", "executor", "ray", "resources", "retries", "tracking", "dataset.path"}
+    {"name", "executor", "ray", "resources", "retries", "tracking", "protocol", "dataset.path"}
 )
 
 

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
 
+from al_orchestrator.config.protocol import Protocol, Scoring, refusal
 from al_orchestrator.datasets import AnyDataset
 from al_orchestrator.executors import RaySettings, Resources
 from al_orchestrator.oracles import AnyOracle, SimulatedOracle
@@ -22,8 +23,10 @@ class Validation(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     size: NonNegativeInt | None = None
-    """Images drawn at random from the val split; 0 is none; by default five times
+    """Images drawn at random from the split; 0 is none; by default five times
     budget.initial."""
+    split: Literal["val", "test"] = "val"
+    """Where they come from. `test` has to be allowed by `protocol.allow`."""
 
 
 class ExperimentConfig(BaseModel):
@@ -57,8 +60,19 @@ class ExperimentConfig(BaseModel):
     """What a worker gets."""
     retries: NonNegativeInt = 2
     """How often a stage is tried again after its worker was lost."""
+    scoring: Scoring = Scoring()
+    """How the pool is looked at."""
+    protocol: Protocol = Protocol()
+    """Declared deviations from it, and where the settings of the trainer come from."""
     tracking: AnyTracking = MLflowTracking()
     """The mirror people look at."""
+
+    @model_validator(mode="after")
+    def _keeps_the_protocol(self) -> Self:
+        reason = refusal(self)
+        if reason is not None:
+            raise ValueError(reason)
+        return self
 
     @model_validator(mode="after")
     def _seed_set_needs_no_learner(self) -> Self:

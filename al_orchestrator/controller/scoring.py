@@ -164,6 +164,8 @@ class Scorer:
                 out_dir=out_dir,
                 cache_dir=self._rooms.encoders,
                 device=self._rooms.executor().device,
+                augmented=trained is not None
+                and self._rooms.config.scoring.transform == "training",
             )
 
         return task

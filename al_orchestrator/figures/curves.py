@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ Doubles = npt.NDArray[np.float64]
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 REFERENCE = "#6b7785"
+_MARK_WIDTH = 26  # characters of a line of the mark, so that it stays within the figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,11 +72,11 @@ def learning_curves(
             figure.text(
                 0.5,
                 0.5,
-                mark,
+                textwrap.fill(mark, _MARK_WIDTH),
                 ha="center",
                 va="center",
                 rotation=25,
-                fontsize=30,
+                fontsize=24,
                 color=INK,
                 alpha=0.12,
                 weight="bold",

@@ -1,51 +1,210 @@
-"""What a reader has to know before believing a comparison."""
+"""What a reader has to know before believing a number: the protocol card of some runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from al_orchestrator.errors import ConfigError
-from al_orchestrator.pool import Pool
+import numpy as np
+
+from al_orchestrator.config import marks_of, warnings_of
+from al_orchestrator.datasets import load
+from al_orchestrator.errors import ConfigError, DatasetError
+from al_orchestrator.files import digest_of_json
 from al_orchestrator.reports.curves import RunCurve
 from al_orchestrator.reports.runs import RunStatus, find_run, status_of
 from al_orchestrator.run_dir import Workspace
 
+Card = dict[str, str]
+"""Headings and what is to be said under them, in the order to be read."""
 
-def protocol_card(workspace: Workspace, runs: Sequence[RunCurve]) -> dict[str, str]:
-    """Data, labels spent, learners, hardware and disturbances of these runs, each value once."""
+_LISTED = 4
+"""So many different values are listed; of more, only their number is told."""
+
+
+def protocol_card(workspace: Workspace, runs: Sequence[RunCurve]) -> Card:
+    """The card of the runs compared; empty where none of them lies in this workspace."""
     statuses: list[RunStatus] = []
-    notes: list[dict[str, str]] = []
     for run in runs:
         try:
-            found = find_run(workspace, run.run)
+            statuses.append(status_of(find_run(workspace, run.run)))
         except ConfigError:
-            continue  # of a folder elsewhere
-        statuses.append(status_of(found))
-        with Pool(found.ledger, read_only=True) as pool:
-            trained = [pool.stage(each.number, "train") or {} for each in pool.rounds()]
-        notes += [each.get("notes", {}) for each in trained]
+            continue  # of a file, or of a folder elsewhere
+    return card_of(workspace, statuses)
+
+
+def card_of(workspace: Workspace, statuses: Sequence[RunStatus]) -> Card:
+    """Data, labels spent, design, learner, execution and deviations, each value once."""
     if not statuses:
         return {}
-    configs = [status.config for status in statuses]
-    seeds = sorted({config.seed for config in configs})
-    started_again = sum(status.starts > 1 for status in statuses)
-    card = {
-        "data": {f"{s.config.dataset.name}, fingerprint {s.fingerprint[:12]}" for s in statuses},
-        "labels asked for": {f"{status.labels:,}" for status in statuses},
-        "labels for validation": {f"{status.validation:,}" for status in statuses},
-        "labels looked at for the seed set": {f"{s.looked_at:,}" for s in statuses if s.looked_at},
-        "seed set": {f"{c.budget.initial:,} by {c.seed_set.name}" for c in configs},
-        "batches": {f"{c.budget.batch_size:,} a round" for c in configs},
-        "learner": {
-            f"{config.trainer.name}, weights {getattr(config.trainer, 'weights', 'of members')}"
-            for config in configs
-        },
-        "seeds": {", ".join(map(str, seeds))},
-        "test set": {"measured after the last epoch of a round; nothing was chosen by it"},
-        "hardware": {note["hardware"] for note in notes if "hardware" in note},
-        "precision": {note["precision"] for note in notes if "precision" in note},
-        "torch": {note["torch"] for note in notes if "torch" in note},
-        "runs started again": {str(started_again)},
-        "lost workers": {str(sum(status.lost_workers for status in statuses))},
+    parts = {
+        **_data(workspace, statuses),
+        **_labels(statuses),
+        **_learner(statuses),
+        **_execution(statuses),
+        **_deviations(statuses),
     }
-    return {name: "; ".join(sorted(values)) for name, values in card.items() if values}
+    return {name: "; ".join(values) for name, values in parts.items() if values}
+
+
+def _data(workspace: Workspace, statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
+    datasets = {s.fingerprint: s.config.dataset for s in statuses}
+    dropped = {
+        f"{count:,} training images that {_WHY[why]} were left out"
+        for s in statuses
+        for why, count in s.planned.get("dropped", {}).items()
+        if count
+    }
+    return {
+        "data": _each(f"{d.name}, fingerprint {f[:12]}" for f, d in datasets.items()),
+        "sets": _each(
+            f"pool {s.planned['pool']:,}, validation {s.validation:,} of "
+            f"{s.config.validation.split}, test {s.planned['test']:,}"
+            for s in statuses
+            if s.planned
+        ),
+        "classes in pool and test": _each(_histogram(workspace, f) for f in datasets),
+        "duplicates": sorted(dropped) or ["none were left out"],
+    }
+
+
+_WHY = {
+    "across_splits": "stand in validation or test too",
+    "conflicting": "repeat under another label",
+    "within_pool": "repeat an earlier one",
+}
+
+
+def _histogram(workspace: Workspace, fingerprint: str) -> str:
+    """Counts of each class before anything was dropped; empty where the dataset is gone."""
+    try:
+        manifest = load(workspace.root / "datasets" / fingerprint).manifest
+    except DatasetError:
+        return ""
+    counts = {
+        split: np.bincount(
+            manifest.labels[(manifest.splits == split) & (manifest.labels >= 0)],
+            minlength=len(manifest.classes),
+        )
+        for split in ("train", "test")
+    }
+    return ", ".join(
+        f"{name} {counts['train'][code]:,}/{counts['test'][code]:,}"
+        for code, name in enumerate(manifest.classes)
+    )
+
+
+def _labels(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
+    by_seed: dict[tuple[object, ...], set[str]] = defaultdict(set)
+    for s in statuses:
+        if s.batches:
+            # What is to be the same for all strategies of a seed.
+            budget = s.config.budget
+            key = (s.fingerprint, s.config.seed, budget.initial, repr(s.config.seed_set))
+            by_seed[key].add(digest_of_json(sorted(s.batches[0]))[:8])
+    differing = sum(len(digests) > 1 for digests in by_seed.values())
+    shared = (
+        f"different seed sets for one seed in {differing} cases"
+        if differing
+        else "runs of one seed began with the same seed set"
+    )
+    return {
+        "labels asked for": _each(f"{s.labels:,}" for s in statuses),
+        "labels for validation": _each(f"{s.validation:,}" for s in statuses),
+        "labels looked at for the seed set": _each(
+            f"{s.looked_at:,}" for s in statuses if s.looked_at
+        ),
+        "seed set": [
+            *_each(f"{s.config.budget.initial:,} by {s.config.seed_set.name}" for s in statuses),
+            *([shared] if len(statuses) > len(by_seed) else []),
+        ],
+        "batches": _each(f"{s.config.budget.batch_size:,} a round" for s in statuses),
+        "strategies": _each(_parameters(s.config.strategy) for s in statuses),
+    }
+
+
+def _parameters(strategy: Any) -> str:
+    set_by_hand = strategy.model_dump(exclude={"name"}, exclude_defaults=True)
+    told = ", ".join(f"{name} {value}" for name, value in set_by_hand.items())
+    return f"{strategy.name} ({told})" if told else str(strategy.name)
+
+
+def _learner(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
+    trained = [record for s in statuses for record in s.trained if record]
+    met = [r["has_converged"] for r in trained if r.get("has_converged") is not None]
+    trainers = {
+        digest_of_json(s.config.trainer.model_dump(mode="json"))[:8]: s.config.trainer
+        for s in statuses
+    }
+    encoders = {
+        f"{record['encoder_digest'][:12]}"
+        for s in statuses
+        if s.config.trainer.weights == "from_pretrained"
+        for record in s.trained
+        if "encoder_digest" in record
+    }
+    pretrained = [s.config.trainer.pretraining() for s in statuses]
+    recipes = [e.pretrain for e in pretrained if e is not None and e.pretrain is not None]
+    return {
+        "learner": _each(
+            f"{t.name}, weights {t.weights}, settings {digest}" for digest, t in trainers.items()
+        ),
+        "settings come from": _each(
+            s.config.protocol.settings_from for s in statuses if s.config.protocol.settings_from
+        ),
+        "encoder": [
+            *_each(
+                f"{p.name}, {'labels of the seed set' if p.reads_labels else 'no labels'}"
+                for p in recipes
+            ),
+            *(
+                [f"weights {', '.join(sorted(encoders))}, checked before each round"]
+                if 0 < len(encoders) <= _LISTED
+                else []
+            ),
+        ],
+        "training ends": [
+            f"by its own rule in {sum(met):,} of {len(met):,} rounds"
+            if met
+            else "after a fixed length"
+        ],
+        "epochs": ["the last one is measured and scores the pool"],
+        "pool scored by": _each(f"{s.config.scoring.transform} transform" for s in statuses),
+    }
+
+
+def _execution(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
+    notes = [record.get("notes", {}) for s in statuses for record in s.trained]
+    seeds = sorted({s.config.seed for s in statuses})
+    unfinished = [f"{s.run} ({s.state})" for s in statuses if s.state != "finished"]
+    hardware = _each(note["hardware"] for note in notes if "hardware" in note)
+    return {
+        "seeds": [", ".join(map(str, seeds))],
+        "not finished": _each(unfinished),
+        "hardware": [*hardware, *(["it changed between runs or rounds"] if hardware[1:] else [])],
+        "precision": _each(note["precision"] for note in notes if "precision" in note),
+        "torch": _each(note["torch"] for note in notes if "torch" in note),
+        "runs started again": [str(sum(s.starts > 1 for s in statuses))],
+        "lost workers": [str(sum(s.lost_workers for s in statuses))],
+    }
+
+
+def _deviations(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
+    marks = _each(mark for s in statuses for mark in marks_of(s.config))
+    warnings = _each(each for s in statuses for each in warnings_of(s.config, s.validation))
+    return {
+        "test set": [
+            "chose epochs"
+            if any(s.config.validation.split == "test" for s in statuses)
+            else "measured after the last epoch of a round; nothing was chosen by it"
+        ],
+        "against the protocol": marks or ["nothing"],
+        "to be known": warnings,
+    }
+
+
+def _each(values: Iterable[str]) -> list[str]:
+    """Every value once, in order; of many only how many there are."""
+    found = sorted({value for value in values if value})
+    return found if len(found) <= _LISTED else [f"{len(found)} different ones"]

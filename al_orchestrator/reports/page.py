@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from al_orchestrator.config import dump_config
+from al_orchestrator.config import dump_config, marks_of
 from al_orchestrator.datasets import load
 from al_orchestrator.errors import ConfigError
 from al_orchestrator.figures import Curve, learning_curves
 from al_orchestrator.pool import Pool
-from al_orchestrator.reports.runs import RunStatus, status_of
+from al_orchestrator.reports.card import card_of
+from al_orchestrator.reports.runs import status_of
 from al_orchestrator.round_report import render_round
 from al_orchestrator.rounds import Round, RoundState
 from al_orchestrator.run_dir import RunDir, Workspace
@@ -48,8 +49,8 @@ def run_page(run: RunDir) -> str:
     if not measured:
         raise ConfigError(f"run {run.name} has no measured round yet; let it go on first")
     data = load(Workspace(run.folder.parent).root / "datasets" / status.fingerprint)
+    trained = [status.trained[each.number] for each in measured]
     with Pool(run.ledger, read_only=True) as pool:
-        trained = [pool.stage(each.number, "train") or {} for each in measured]
         for each in measured:
             if each.state is RoundState.CLOSED:
                 render_round(run, pool, data, each.number)
@@ -59,8 +60,9 @@ def run_page(run: RunDir) -> str:
     )
     return environment.get_template("run.html").render(
         status=status,
-        card=_card(status, trained[-1], data.manifest.splits),
-        curves=_curves(measured, classes),
+        card=card_of(Workspace(run.folder.parent), [status]),
+        marks=marks_of(status.config),
+        curves=_curves(measured, classes, "; ".join(marks_of(status.config))),
         rounds=[_row(each) for each in measured],
         classes=classes,
         last=_last(run, measured[-1], trained[-1], classes),
@@ -70,33 +72,17 @@ def run_page(run: RunDir) -> str:
     )
 
 
-def _card(status: RunStatus, trained: Mapping[str, Any], splits: Any) -> dict[str, str]:
-    """What a reader has to know before believing a number."""
-    config, notes = status.config, trained.get("notes", {})
-    sizes = {name: int((splits == name).sum()) for name in ("train", "val", "test")}
-    spent = f"{status.labels:,} asked for, {status.validation:,} for validation"
-    return {
-        "data": f"{config.dataset.name}, fingerprint {status.fingerprint[:12]}",
-        "images": ", ".join(f"{count:,} {name}" for name, count in sizes.items()),
-        "labels": spent + (f", {status.looked_at:,} looked at" if status.looked_at else ""),
-        "seed set": f"{config.budget.initial:,} by {config.seed_set.name}",
-        "batches": f"{config.budget.batch_size:,} by {config.strategy.name}",
-        "learner": f"{config.trainer.name}, weights {config.trainer.weights}",
-        "test set": "measured after the last epoch of a round; nothing was chosen by it",
-        "hardware": str(notes.get("hardware", "unknown")),
-        "computed": ", ".join(f"{k} {notes[k]}" for k in ("torch", "precision") if k in notes),
-        "starts": f"{status.starts}, lost workers: {status.lost_workers}",
-    }
-
-
-def _curves(measured: Sequence[Round], classes: Sequence[str]) -> list[Markup]:
+def _curves(measured: Sequence[Round], classes: Sequence[str], mark: str) -> list[Markup]:
     """Accuracies, and recall of each class, over labels."""
     recalls = {f"recall/{code}": name for code, name in enumerate(classes)}
     both = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
-    return [_drawn(measured, both, "test"), _drawn(measured, recalls, "test recall")]
+    return [
+        _drawn(measured, both, "test", mark),
+        _drawn(measured, recalls, "test recall", mark),
+    ]
 
 
-def _drawn(measured: Sequence[Round], names: dict[str, str], title: str) -> Markup:
+def _drawn(measured: Sequence[Round], names: dict[str, str], title: str, mark: str) -> Markup:
     from markupsafe import Markup
 
     labels = np.array([each.labelled for each in measured], dtype=np.float64)
@@ -111,7 +97,7 @@ def _drawn(measured: Sequence[Round], names: dict[str, str], title: str) -> Mark
         return Markup("")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "curve.svg"
-        learning_curves(curves, path, metric=title, title="")
+        learning_curves(curves, path, metric=title, title="", mark=mark)
         drawing = path.read_text(encoding="utf-8")
     return Markup(drawing[drawing.index("<svg") :])
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from al_orchestrator.config import ExperimentConfig, load_config
+from al_orchestrator.config import ExperimentConfig, load_config, marks_of
 from al_orchestrator.errors import ConfigError
-from al_orchestrator.pool import Acquired, Event, Pool
+from al_orchestrator.pool import Acquired, Pool
 from al_orchestrator.reports.curves import Background, RunCurve
 from al_orchestrator.rounds import Round, RoundState
 from al_orchestrator.run_dir import RunDir, Workspace
@@ -38,7 +38,7 @@ class RunStatus:
     why: str  # of the last failure, if that is how it stands
     fingerprint: str  # of the dataset it was started on
     config: ExperimentConfig
-    pool: int = 0  # samples there were to ask for; 0 until that is on record
+    planned: Mapping[str, Any] = field(default_factory=dict)  # sizes of the sets, once on record
     batches: tuple[frozenset[str], ...] = ()  # ids asked for, the seed set first
     trained: tuple[Mapping[str, Any], ...] = ()  # what training left on record, by round
 
@@ -100,6 +100,7 @@ def status_of(run: RunDir) -> RunStatus:
         lost = pool.lost_attempts()
         seed_set = pool.stage(0, "seed_set") or {}
         trained = tuple(pool.stage(each.number, "train") or {} for each in rounds)
+    planned = next((each.detail for each in events if each.kind == "planned"), {})
     missing = sum(sample.label is None for sample in acquired)
     owner = run.owner()
     last = events[-1] if events else None
@@ -120,7 +121,7 @@ def status_of(run: RunDir) -> RunStatus:
         rounds=rounds,
         labels=len(acquired) - missing,
         missing=missing,
-        validation=_planned("validation", events),
+        validation=int(planned.get("validation", 0)),
         looked_at=int(seed_set.get("notes", {}).get("labels_looked_at", 0)),
         unsent=unsent,
         starts=sum(event.kind == "started" for event in events),
@@ -129,15 +130,10 @@ def status_of(run: RunDir) -> RunStatus:
         why=str(last.detail.get("why", "")) if last is not None and state == "failed" else "",
         fingerprint=provenance.dataset if provenance is not None else "",
         config=config,
-        pool=_planned("pool", events),
+        planned=planned,
         batches=_batches(acquired),
         trained=trained,
     )
-
-
-def _planned(what: str, events: Sequence[Event]) -> int:
-    """The size of a set, as it was planned; 0 where that is not on record."""
-    return next((int(each.detail[what]) for each in events if what in each.detail), 0)
 
 
 def _batches(acquired: Sequence[Acquired]) -> tuple[frozenset[str], ...]:
@@ -205,7 +201,7 @@ def _background(status: RunStatus) -> Background:
     measured = [t for r, t in zip(status.rounds, status.trained, strict=True) if r.metrics]
     return Background(
         classes=tuple(config.dataset.classes),
-        pool=status.pool,
+        pool=int(status.planned.get("pool", 0)),
         batches=status.batches,
         converged=tuple(each.get("has_converged") for each in measured),
         labels=status.labels,
@@ -213,7 +209,7 @@ def _background(status: RunStatus) -> Background:
         looked_at=status.looked_at,
         seconds=dict(seconds),
         gpu_seconds=gpu_seconds,
-        marks=(),
+        marks=marks_of(config),
     )
 
 

@@ -92,6 +92,7 @@ def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
         for chosen in itertools.product(*axes.values())
     ]
     _refuse_twins(path, trials)
+    _refuse_tuning(path, axes, trials[0].config)
     labels = {name: tuple(option.label for option in options) for name, options in axes.items()}
     regimes = (name for name, options in axes.items() if all(o.is_budget for o in options))
     return Plan(sweep.name, labels, tuple(sweep.every_seed), tuple(trials), frozenset(regimes))
@@ -179,6 +180,24 @@ def _overrides(sets: Mapping[str, Any], where: str, folder: Path) -> list[Overri
 def _run_name(sweep: str, chosen: Sequence[_Option], seed: int) -> str:
     parts = [_ILLEGAL.sub("", option.label) for option in chosen]
     return "-".join([sweep, *parts, f"s{seed}"])
+
+
+def _refuse_tuning(
+    path: Path, axes: Mapping[str, Sequence[_Option]], config: ExperimentConfig
+) -> None:
+    """Strategies are compared under the same settings, or it is declared that they are not."""
+    if "strategy_tuning" in config.protocol.allow:
+        return
+    for axis, options in axes.items():
+        for option in options:
+            own = {field for field in option.sets if field.split(".")[0] != "strategy"}
+            if own and len(own) < len(option.sets):
+                raise ConfigError(
+                    f"{path}: axis {axis}: option {option.label} sets the strategy and "
+                    f"{', '.join(sorted(own))}, so that what differs may be either; make them two "
+                    "axes, or declare it with set: {protocol.allow: [strategy_tuning]} and every "
+                    "result is marked"
+                )
 
 
 def _refuse_twins(path: Path, trials: Sequence[Trial]) -> None:

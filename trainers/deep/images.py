@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from trainers.base import Images, Rows, TrainingError
+from trainers.deep.views import Views
 
 RESIDENT_BYTES = 2**30
 """Image sets up to this size are copied to the device once; larger ones stream from the file."""
@@ -62,6 +63,23 @@ class Pixels:
         if self._device.type == "cuda":
             return batch.pin_memory().to(self._device, non_blocking=True)
         return batch
+
+
+class Viewed:
+    """Images under one random view each, drawn when this is made."""
+
+    def __init__(self, pixels: Pixels, views: Views, rng: torch.Generator) -> None:
+        self._pixels, self._views = pixels, views
+        self._draws = views.draw(len(pixels), rng)
+        self.shape = pixels.shape
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def take(self, positions: Tensor) -> Tensor:
+        """(B,) positions -> (B, Ch, H, W) in 0..255."""
+        images = self._pixels.take(positions)
+        return self._views.apply(images, self._draws[positions].to(images.device))
 
 
 class Normaliser:

@@ -14,7 +14,7 @@ from trainers.base import Output, Predictions, PredictTask
 from trainers.deep.attacks import flip_distances
 from trainers.deep.compute import Mode, repeatable
 from trainers.deep.frozen import Place, freeze, write_encoder_embeddings
-from trainers.deep.images import Normaliser, Pixels
+from trainers.deep.images import Normaliser, Pixels, Viewed
 from trainers.deep.nets.heads import LinearHead
 from trainers.deep.networks import Network, load_learner
 from trainers.deep.outputs import (
@@ -28,6 +28,8 @@ from trainers.deep.outputs import (
     writing,
 )
 from trainers.deep.scoring import Scored, score
+from trainers.deep.seeding import generator
+from trainers.deep.views import views_of
 from trainers.fer_classifier import FERClassifier
 
 
@@ -44,7 +46,7 @@ def predict_classifier(trainer: FERClassifier, task: PredictTask) -> Predictions
     if "encoder_embeddings" in task.outputs:
         files["encoder_embeddings"], keys["encoder_embeddings"] = _of_the_encoder(trainer, task)
     if task.checkpoint is not None and task.outputs - {"encoder_embeddings"}:
-        files |= _of_the_learner(task, task.checkpoint, trainer.posterior_draws)
+        files |= _of_the_learner(trainer, task, task.checkpoint)
     seconds = {"predict": time.perf_counter() - started}
     return Predictions(files=files, seconds=seconds, keys=keys)
 
@@ -56,15 +58,17 @@ def _of_the_encoder(trainer: FERClassifier, task: PredictTask) -> tuple[Path, st
     return write_encoder_embeddings(task, features), features.key
 
 
-def _of_the_learner(task: PredictTask, checkpoint: Path, draws: int) -> dict[Output, Path]:
+def _of_the_learner(
+    trainer: FERClassifier, task: PredictTask, checkpoint: Path
+) -> dict[Output, Path]:
     network, meta = load_learner(checkpoint)
     check_classes(task, network.plan.num_classes)
     mode = Mode(**cast("dict[str, Any]", meta["mode"]))
-    shapes = shapes_of_outputs(task, network.embedding_width, draws)
+    shapes = shapes_of_outputs(task, network.embedding_width, trainer.posterior_draws)
     with repeatable(mode, task.device):
         mode.place(network, task.device)
         with writing(task, shapes) as arrays:
-            _fill_scored(arrays, task, network, mode)
+            _fill_scored(arrays, trainer, task, network, mode)
             if "flip_distances" in arrays:
                 arrays["flip_distances"][:] = flip_distances(task, network, mode)
     files = {name: path_of(task, name) for name in shapes}
@@ -75,14 +79,21 @@ def _of_the_learner(task: PredictTask, checkpoint: Path, draws: int) -> dict[Out
 
 
 def _fill_scored(
-    arrays: Mapping[Output, Floats], task: PredictTask, network: Network, mode: Mode
+    arrays: Mapping[Output, Floats],
+    trainer: FERClassifier,
+    task: PredictTask,
+    network: Network,
+    mode: Mode,
 ) -> None:
     """Fills what one pass over the images tells."""
     if not arrays.keys() - {"flip_distances"}:
         return
     rows = rows_and_others(task) if arrays.keys() & OF_OTHERS_TOO else task.rows
-    pixels, normalise = Pixels(task.images, rows, task.device), Normaliser(task.images, task.device)
-    for block in score(network, pixels, normalise, mode, task.device):
+    pixels = Pixels(task.images, rows, task.device)
+    views = views_of(trainer.augmentation, pixels.shape[:2])
+    seen = Viewed(pixels, views, generator(task.seed, "scored views")) if task.augmented else pixels
+    normalise = Normaliser(task.images, task.device)
+    for block in score(network, seen, normalise, mode, task.device):
         _fill(arrays, block, network.head, task.seed)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from trainers.base import Examples, Images
 from trainers.deep.compute import Mode
-from trainers.deep.images import Normaliser, Pixels
+from trainers.deep.images import Normaliser, Pixels, Viewed
 from trainers.deep.networks import Network
 from trainers.metrics import Counts, classification_metrics
 
@@ -53,7 +53,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def score(
-    network: Network, pixels: Pixels, normalise: Normaliser, mode: Mode, device: str
+    network: Network, pixels: Pixels | Viewed, normalise: Normaliser, mode: Mode, device: str
 ) -> Iterator[Scored]:
     """Scores all images block by block, in order; the grid depends on image size and device."""
     size = block_size(pixels.shape, device)
