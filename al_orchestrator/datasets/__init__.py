@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from al_orchestrator.datasets.affectnet import AffectNet
 from al_orchestrator.datasets.arrays import Arrays
 from al_orchestrator.datasets.base import (
     DatasetReader,
@@ -27,7 +28,7 @@ from al_orchestrator.datasets.rafdb import RAFDB
 from al_orchestrator.datasets.subjects import KDEF, CKPlus
 
 AnyDataset = Annotated[
-    DrawnFaces | Digits | FER2013 | RAFDB | CKPlus | KDEF | ImageFolder | Arrays,
+    DrawnFaces | Digits | FER2013 | RAFDB | AffectNet | CKPlus | KDEF | ImageFolder | Arrays,
     Field(discriminator="name"),
 ]
 
@@ -35,6 +36,7 @@ __all__ = [
     "FER2013",
     "KDEF",
     "RAFDB",
+    "AffectNet",
     "AnyDataset",
     "Arrays",
     "CKPlus",

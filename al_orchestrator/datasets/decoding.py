@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 OnBadImage = Literal["refuse", "skip"]
 Channels = Literal[1, 3]
 Fit = Literal["crop", "stretch"]
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels of the upright image; right and bottom are outside."""
 
 MAX_PIXELS = 64 * 2**20
 """Larger images are refused before they are decoded: a small file may unpack to terabytes."""
@@ -62,12 +64,15 @@ def decode(
     channels: Channels,
     image_size: int | None = None,
     fit: Fit = "crop",
+    box: Box | None = None,
 ) -> npt.NDArray[np.uint8]:
     """The image (H, W, Ch), resized to `image_size` on both sides where one is given.
 
+    With a `box` it is what of the image lies in it.
+
     Raises:
         UnreadableImage: It is not an image, truncated, corrupt, too large, or of a kind without a
-            rule, or the file cannot be opened.
+            rule, the file cannot be opened, or nothing of the image lies in the box.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -79,7 +84,7 @@ def decode(
             # Pillow warns from 90 megapixels on; the limit below is stricter and is an error.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(encoded)) as image:
-                return _convert(image, channels, image_size, fit)
+                return _convert(image, channels, image_size, fit, box)
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:
@@ -98,12 +103,13 @@ def _read(path: Path) -> bytes:
 
 
 def _convert(
-    image: Image.Image, channels: Channels, image_size: int | None, fit: Fit
+    image: Image.Image, channels: Channels, image_size: int | None, fit: Fit, box: Box | None
 ) -> npt.NDArray[np.uint8]:
     if image.width * image.height > MAX_PIXELS:
         raise UnreadableImage("too many pixels")
     image.load()
-    flat = _flatten(_upright(image)).convert("L" if channels == 1 else "RGB")
+    upright = _upright(image) if box is None else _cut(_upright(image), box)
+    flat = _flatten(upright).convert("L" if channels == 1 else "RGB")
     if image_size is not None and flat.size != (image_size, image_size):
         flat = resize(flat, image_size, fit)
     pixels = np.array(flat, dtype=np.uint8)
@@ -115,6 +121,14 @@ def _upright(image: Image.Image) -> Image.Image:
 
     turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
     return ImageOps.exif_transpose(image) if turned else image
+
+
+def _cut(image: Image.Image, box: Box) -> Image.Image:
+    left, top = max(0, box[0]), max(0, box[1])
+    right, bottom = min(image.width, box[2]), min(image.height, box[3])
+    if right <= left or bottom <= top:
+        raise UnreadableImage("face box outside of the image")
+    return image.crop((left, top, right, bottom))
 
 
 def _flatten(image: Image.Image) -> Image.Image:

@@ -101,6 +101,12 @@ def folder_state(root: Path, splits: Mapping[Split, Path]) -> dict[str, object]:
     return {"path": str(root.resolve()), "files": len(listing), "listing": digest_of_json(listing)}
 
 
+def tree_state(root: Path) -> dict[str, object]:
+    """The same of every file below a folder, whatever lies where."""
+    listing = [(path.relative_to(root).as_posix(), *_stamp(path)) for path in _files(root)]
+    return {"path": str(root.resolve()), "files": len(listing), "listing": digest_of_json(listing)}
+
+
 def file_state(path: Path) -> dict[str, object]:
     """Path, size and time of one file.
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from al_orchestrator.datasets.base import DatasetReader, Record, Skipped, Split
 from al_orchestrator.datasets.decoding import (
+    Box,
     Channels,
     Fit,
     OnBadImage,
@@ -33,10 +34,19 @@ class Photos(DatasetReader):
     on_bad_image: OnBadImage = "refuse"
     """What to do about a file that is no whole image: stop, or leave it out and count it."""
 
-    def read(self, file: Path, *, id: str, split: Split, label: str) -> Record | Skipped:  # noqa: A002
-        """One image with what is known of it."""
+    def read(
+        self,
+        file: Path,
+        *,
+        id: str,  # noqa: A002
+        split: Split,
+        label: str,
+        box: Box | None = None,
+    ) -> Record | Skipped:
+        """One image, or what of it lies in `box`, with what is known of it."""
+        size, fit = self.image_size, self.fit
         try:
-            image = decode(file, channels=self.channels, image_size=self.image_size, fit=self.fit)
+            image = decode(file, channels=self.channels, image_size=size, fit=fit, box=box)
         except UnreadableImage as error:
             return refuse_or_skip(error, str(file), self.on_bad_image)
         return Record(id=id, split=split, label=label, image=image)

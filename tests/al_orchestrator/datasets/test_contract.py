@@ -52,6 +52,16 @@ def example(  # noqa: C901 - one function for each source
         (root / "EmoLabel" / "list_patition_label.txt").write_text("\n".join(lines) + "\n")
         return {"path": root, "image_size": 8}
 
+    def affectnet() -> dict[str, object]:
+        sets = {"train_set": range(16), "val_set": range(4)}
+        levels = {f"{name}/images/{n}.jpg": n for name, numbers in sets.items() for n in numbers}
+        root = picture_tree(levels)
+        for name, numbers in sets.items():
+            (root / name / "annotations").mkdir()
+            for n in numbers:
+                np.save(root / name / "annotations" / f"{n}_exp.npy", np.array(str(n % 8)))
+        return {"path": root, "image_size": 8, "val_share": 0}
+
     def ckplus() -> dict[str, object]:
         emotions = ("anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
         people = [f"S{n:03}" for n in range(10)]
@@ -77,6 +87,7 @@ def example(  # noqa: C901 - one function for each source
         "fer2013": fer2013,
         "image_folder": folder,
         "rafdb": rafdb,
+        "affectnet": affectnet,
         "ckplus": ckplus,
         "kdef": kdef,
         "arrays": arrays,
