@@ -61,6 +61,18 @@ def find_splits(
     return found
 
 
+def named_splits(root: Path, names: Mapping[Split, str]) -> dict[Split, Path]:
+    """The folders of splits that are called so, relative to `root`.
+
+    Raises:
+        DatasetError: One is missing.
+    """
+    for split, name in names.items():
+        if not (root / name).is_dir():
+            raise DatasetError(f"{root / name}, named as the {split} split, is not a folder")
+    return {split: root / name for split, name in names.items()}
+
+
 def class_folders(split_folder: Path) -> list[Path]:
     """Class folders of a split, sorted by name.
 

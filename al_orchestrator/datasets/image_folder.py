@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from al_orchestrator.datasets.base import DatasetReader, Record, Skipped
+from al_orchestrator.datasets.base import DatasetReader, Record, Skipped, Split
 from al_orchestrator.datasets.decoding import (
     Channels,
     Fit,
@@ -17,7 +17,15 @@ from al_orchestrator.datasets.decoding import (
     decode,
     refuse_or_skip,
 )
-from al_orchestrator.datasets.folders import class_folders, find_splits, folder_state, walk
+from al_orchestrator.datasets.folders import (
+    ImageFile,
+    class_folders,
+    find_splits,
+    folder_state,
+    named_splits,
+    walk,
+)
+from al_orchestrator.datasets.splitting import is_held_out
 from al_orchestrator.errors import DatasetError
 
 
@@ -30,10 +38,37 @@ def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
 ClassNames = Annotated[tuple[str, ...], Field(min_length=2), AfterValidator(_each_once)]
 
 
+def _below(name: str) -> str:
+    parts = PurePosixPath(name)
+    if not parts.parts or parts.is_absolute() or ".." in parts.parts:
+        raise ValueError(f"{name!r} is no folder below `path`")
+    return name
+
+
+def _train_and_test(folders: Mapping[Split, str]) -> Mapping[Split, str]:
+    missing = [split for split in ("train", "test") if split not in folders]
+    if missing:
+        raise ValueError(f"`folders` names no folder for {' and '.join(missing)}")
+    if len(set(folders.values())) < len(folders):
+        raise ValueError("a folder is named twice, and a split may not be two")
+    return folders
+
+
+SplitFolders = Annotated[
+    dict[Split, Annotated[str, AfterValidator(_below)]], AfterValidator(_train_and_test)
+]
+
+
 class ImageFolder(DatasetReader):
     """Images as split / class / file; val may also be called valid or validation, or be absent.
 
     An id is the file's path below the root. See `datasets.decoding` for how images are converted.
+
+    Data sets of this kind: CAER-S (train/ and test/), and SFEW 2.0, whose test labels are not
+    public, so that its validation set is the test split::
+
+        {name: image_folder, path: sfew, image_size: 96, val_share: 0.1,
+         folders: {train: Train/Train_Aligned_Faces, test: Val/Val_Aligned_Faces}}
     """
 
     name: Literal["image_folder"] = "image_folder"
@@ -45,6 +80,12 @@ class ImageFolder(DatasetReader):
     """How an oblong image becomes square: `crop` takes its centre, `stretch` distorts it."""
     channels: Channels = 3
     """1 for grey, 3 for colour."""
+    folders: SplitFolders | None = None
+    """Folder of each split below `path`, where they are called otherwise or val is to be test."""
+    val_share: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the training images, drawn by name, that is the val split where there is none."""
+    val_seed: int = Field(default=0, ge=0)
+    """Draws it."""
     class_names: ClassNames | None = None
     """Class folders in the order of their codes; null takes those of train/, sorted by name."""
     on_bad_image: OnBadImage = "refuse"
@@ -52,7 +93,7 @@ class ImageFolder(DatasetReader):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        splits = find_splits(self.path)
+        splits = self._splits()
         train = [folder.name for folder in class_folders(splits["train"])]
         known = self.class_names if self.class_names is not None else tuple(sorted(train))
         for split, folder in splits.items():
@@ -69,10 +110,10 @@ class ImageFolder(DatasetReader):
 
     def source_state(self) -> Mapping[str, object]:
         fields = self.model_dump(mode="json", exclude={"duplicates", "path"})
-        return {**fields, **folder_state(self.path, find_splits(self.path))}
+        return {**fields, **folder_state(self.path, self._splits())}
 
     def records(self) -> Iterator[Record | Skipped]:
-        for file in walk(self.path, find_splits(self.path)):
+        for file in walk(self.path, self._splits()):
             try:
                 image = decode(
                     file.path, channels=self.channels, image_size=self.image_size, fit=self.fit
@@ -80,4 +121,21 @@ class ImageFolder(DatasetReader):
             except UnreadableImage as error:
                 yield refuse_or_skip(error, str(file.path), self.on_bad_image)
                 continue
-            yield Record(id=file.id, split=file.split, label=file.folder, image=image)
+            yield Record(id=file.id, split=self._split(file), label=file.folder, image=image)
+
+    def _splits(self) -> dict[Split, Path]:
+        if self.folders is None:
+            splits = find_splits(self.path)
+        else:
+            splits = named_splits(self.path, self.folders)
+        if self.val_share and "val" in splits:
+            raise DatasetError(
+                f"{splits['val']} is the val split, and `val_share` would draw another from "
+                "train; set it to 0, or name train and test alone in `folders`"
+            )
+        return splits
+
+    def _split(self, file: ImageFile) -> Split:
+        if file.split == "train" and is_held_out(file.id, self.val_share, self.val_seed):
+            return "val"
+        return file.split

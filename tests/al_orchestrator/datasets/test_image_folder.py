@@ -189,3 +189,64 @@ def test_one_class_is_too_few(picture_tree: Tree) -> None:
 
     with pytest.raises(DatasetError, match="it takes two to learn from"):
         assert folder.classes
+
+
+SFEW = {
+    "Train/Train_Aligned_Faces/Angry/a.png": 1,
+    "Train/Train_Aligned_Faces/Happy/b.png": 2,
+    "Val/Val_Aligned_Faces/Angry/c.png": 3,
+    "Val/Val_Aligned_Faces/Happy/d.png": 4,
+    "Test/Test_Aligned_Faces/e.png": 5,
+}
+
+
+def test_splits_may_be_named_so_that_val_is_test_as_sfew_wants(picture_tree: Tree) -> None:
+    folder = ImageFolder.model_validate(
+        {
+            "path": picture_tree(SFEW),
+            "folders": {"train": "Train/Train_Aligned_Faces", "test": "Val/Val_Aligned_Faces"},
+        }
+    )
+
+    assert folder.classes == ("Angry", "Happy")
+    assert {name: r.split for name, r in read(folder).items()} == {
+        "Train/Train_Aligned_Faces/Angry/a.png": "train",
+        "Train/Train_Aligned_Faces/Happy/b.png": "train",
+        "Val/Val_Aligned_Faces/Angry/c.png": "test",
+        "Val/Val_Aligned_Faces/Happy/d.png": "test",
+    }
+
+
+def test_a_named_folder_that_is_missing_is_said(picture_tree: Tree) -> None:
+    folder = ImageFolder(path=picture_tree(SFEW), folders={"train": "Train", "test": "Valid"})
+
+    with pytest.raises(DatasetError, match="Valid, named as the test split, is not a folder"):
+        folder.source_state()
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        ({"train": "a"}, "names no folder for test"),
+        ({"train": "a", "test": "a"}, "named twice"),
+        ({"train": "../a", "test": "b"}, "no folder below `path`"),
+        ({"train": "/a", "test": "b"}, "no folder below `path`"),
+    ],
+)
+def test_named_folders_are_two_or_three_below_the_path(
+    folders: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ImageFolder.model_validate({"path": "x", "folders": folders})
+
+
+def test_a_share_of_train_is_val_where_there_is_none(picture_tree: Tree) -> None:
+    levels = {f"{s}/{c}/{n}.png": n for s in ("train", "test") for c in "ab" for n in range(100)}
+    root = picture_tree(levels)
+
+    splits = [r.split for r in read(ImageFolder(path=root, val_share=0.2)).values()]
+    assert splits.count("test") == 200
+    assert 20 <= splits.count("val") <= 60  # a fifth of 200, by chance
+    picture_tree({"valid/a/1.png": 1})
+    with pytest.raises(DatasetError, match="valid is the val split, and `val_share`"):
+        ImageFolder(path=root, val_share=0.2).source_state()
