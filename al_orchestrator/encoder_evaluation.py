@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from al_orchestrator.checking import checked_data
 from al_orchestrator.config import ExperimentConfig
 from al_orchestrator.controller import Watcher
 from al_orchestrator.encoder_store import EncoderStore
 from al_orchestrator.errors import ConfigError
-from al_orchestrator.experiment import LazyExecutor, checked_data
+from al_orchestrator.experiment import LazyExecutor
 from al_orchestrator.pretraining import pretrain
 from al_orchestrator.run_dir import Workspace
 from al_orchestrator.seeds import derive_rng

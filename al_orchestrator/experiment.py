@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import logging
 import os
 import platform
 import socket
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal, Self
 
+from al_orchestrator.checking import checked_data
 from al_orchestrator.config import (
     ExperimentConfig,
     differences,
@@ -22,9 +21,9 @@ from al_orchestrator.config import (
     identity_digest,
     load_config,
 )
-from al_orchestrator.controller import Blind, Controller, Rooms, Step, Watcher, outputs_of
-from al_orchestrator.datasets import PackedDataset, pack, verify
-from al_orchestrator.errors import ConfigError, LedgerError, RunMismatch
+from al_orchestrator.controller import Blind, Controller, Rooms, Step, Watcher
+from al_orchestrator.datasets import PackedDataset
+from al_orchestrator.errors import LedgerError, RunMismatch
 from al_orchestrator.executors import Executor, open_executor
 from al_orchestrator.files import write_text
 from al_orchestrator.mirror import Mirror
@@ -32,16 +31,11 @@ from al_orchestrator.pool import Pool, Provenance
 from al_orchestrator.round_report import render_round
 from al_orchestrator.rounds import Round, RoundState
 from al_orchestrator.run_dir import RunDir, Workspace
-from al_orchestrator.seed_sets import Stratified
-from al_orchestrator.splits import Splits, split
 from al_orchestrator.tracking.base import RunIdentity
-from strategies import QueryStrategy, StrategyError
-from trainers.base import TrainingError
 
 logger = logging.getLogger(__name__)
 
 _LAST_FLUSH_S = 30.0
-_WATCHED = 4  # images; two to learn from and two to tell
 _PREDECESSOR_S = 3.0  # workers of a killed controller let go of its lock within about two seconds
 
 
@@ -193,26 +187,6 @@ class Experiment:
                 entry.tell("status", {"status": "RUNNING"})
 
 
-def on_all_labels(config: ExperimentConfig, root: str | Path) -> ExperimentConfig:
-    """The same experiment with one training, on everything the pool has labels for.
-
-    It is called `<name>-all`, and its validation set stays as large as the experiment's.
-
-    Raises:
-        ConfigError: The data do not fit.
-    """
-    _, splits = checked_data(config, Workspace(Path(root).resolve()))
-    fields = config.model_dump()
-    fields |= {
-        "name": f"{config.name}-all",
-        "budget": {"initial": len(splits.pool), "batch_size": 1, "rounds": 1},
-        "strategy": {"name": "random"},
-        "seed_set": {"name": "random"},
-        "validation": {"size": len(splits.validation)},
-    }
-    return ExperimentConfig.model_validate(fields)
-
-
 def _take_folder(stack: ExitStack, run: RunDir, config: ExperimentConfig) -> None:
     """Makes the run folder if need be, locks it, and refuses what does not belong there."""
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -236,87 +210,6 @@ def _take_folder(stack: ExitStack, run: RunDir, config: ExperimentConfig) -> Non
                 ]
             )
         )
-
-
-def checked_data(config: ExperimentConfig, workspace: Workspace) -> tuple[PackedDataset, Splits]:
-    """Data and splits of an experiment; one that cannot be run leaves no workspace behind."""
-    try:
-        if not workspace.root.exists():
-            _stage(config, workspace.root)
-        data = pack(config.dataset, workspace.root)
-    except OSError as error:
-        raise ConfigError(f"{workspace.root} cannot be used as a workspace: {error}") from error
-    return data, _checked(config, data)
-
-
-def _stage(config: ExperimentConfig, root: Path) -> None:
-    """Packs and checks beside a workspace that does not exist yet, and puts the result there."""
-    beside = next(folder for folder in root.parents if folder.exists())
-    with tempfile.TemporaryDirectory(prefix=".alo-", dir=beside) as folder:
-        staged = Path(folder) / root.name
-        _checked(config, pack(config.dataset, staged))
-        root.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(OSError):  # another process was faster
-            staged.rename(root)
-
-
-def _checked(config: ExperimentConfig, data: PackedDataset) -> Splits:
-    verify(data)
-    splits = split(data.manifest, config)
-    shape, classes = data.manifest.image_shape, data.manifest.classes
-    try:
-        config.trainer.check(image_shape=shape, num_classes=len(classes))
-    except TrainingError as error:
-        raise ConfigError(f"trainer {config.trainer.name}: {error}") from error
-    try:
-        strategy = config.strategy.named(classes)
-    except StrategyError as error:
-        raise ConfigError(f"strategy {config.strategy.name}: {error}") from error
-    reason = _refused_pretraining(config, shape, splits)
-    if reason is not None:
-        raise ConfigError(reason)
-    for each, size in _selections(config, strategy, len(splits.pool)):
-        reason = each.refusal(size)
-        if reason is not None:
-            raise ConfigError(f"strategy {each.name}: {reason}")
-        reason = config.trainer.refusal(outputs_of(each))
-        if reason is not None:
-            raise ConfigError(f"strategy {each.name} with trainer {config.trainer.name}: {reason}")
-    return splits
-
-
-def _refused_pretraining(
-    config: ExperimentConfig, shape: tuple[int, int, int], splits: Splits
-) -> str | None:
-    encoder = config.trainer.pretraining()
-    if encoder is None or encoder.pretrain is None:
-        return None
-    method, workers = encoder.pretrain, encoder.pretrain.workers
-    reason = method.refusal(encoder, shape)
-    if reason is not None:
-        return f"pretrain {method.name}: {reason}"
-    if method.watch_every and len(splits.validation) < _WATCHED:
-        return "pretrain.watch_every needs a validation set; set validation.size"
-    if workers > 1 and config.executor == "in_process":
-        return f"pretrain.workers is {workers}, and executor in_process runs one call at a time"
-    if workers > config.resources.workers:
-        return (
-            f"pretrain.workers is {workers} and resources.workers {config.resources.workers}; "
-            "they have to run at the same time, so raise resources.workers"
-        )
-    return None
-
-
-def _selections(
-    config: ExperimentConfig, strategy: QueryStrategy, pool_size: int
-) -> Iterator[tuple[QueryStrategy, int]]:
-    """Who selects how many, in all rounds the budget plans, the seed set first."""
-    number, spent = 0, config.budget.initial
-    if not isinstance(config.seed_set, Stratified):
-        yield config.seed_set, spent
-    while size := config.budget.next_batch(number=number, spent=spent, pool_size=pool_size):
-        yield strategy.at_round(number), size
-        number, spent = number + 1, spent + size
 
 
 def _found(stack: ExitStack, run: RunDir, config: ExperimentConfig, data: PackedDataset) -> Pool:

@@ -7,6 +7,7 @@ import logging
 from functools import partial
 from pathlib import Path
 
+from al_orchestrator.checking import checked_data
 from al_orchestrator.config import ExperimentConfig
 from al_orchestrator.controller import Blind, Watcher
 from al_orchestrator.controller.pretraining import recipe_for, watched_by
@@ -15,7 +16,7 @@ from al_orchestrator.errors import ConfigError
 from al_orchestrator.executors import Executor
 from al_orchestrator.executors.base import Job
 from al_orchestrator.executors.together import submit_together
-from al_orchestrator.experiment import LazyExecutor, checked_data
+from al_orchestrator.experiment import LazyExecutor
 from al_orchestrator.run_dir import Workspace
 from trainers import Encoder, Images, Pretrainer, PretrainReport, PretrainTask
 from trainers.pretraining import HISTORY_FILE

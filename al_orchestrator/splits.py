@@ -59,6 +59,19 @@ def examples(manifest: Manifest, ids: Ids) -> Examples:
     return Examples(rows=rows, labels=manifest.labels[rows])
 
 
+def labelled_examples(manifest: Manifest, ids: Ids, labels: npt.NDArray[np.int64]) -> Examples:
+    """What training learns from: the answers to `ids`, with the shares of their votes if any.
+
+    Votes are read of these ids and no others: those of the rest of the pool are not bought yet.
+    """
+    rows = manifest.rows_of(ids)
+    if manifest.votes is None:
+        return Examples(rows=rows, labels=labels)
+    votes = manifest.votes[rows]
+    shares = (votes / votes.sum(axis=1, keepdims=True)).astype(np.float32)
+    return Examples(rows=rows, labels=labels, shares=shares)
+
+
 def _validation(manifest: Manifest, config: ExperimentConfig) -> Ids:
     size, source = config.validation.size, config.validation.split
     candidates = manifest.ids[manifest.splits == source]

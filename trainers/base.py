@@ -78,6 +78,8 @@ class Examples:
 
     rows: Rows  # (M,)
     labels: Rows  # (M,) in [0, C)
+    shares: npt.NDArray[np.float32] | None = None
+    """(M, C) what training aims at instead of the labels, rows sum to 1; measures go by labels."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -225,6 +227,13 @@ class Trainer(BaseModel, ABC):
         """Why `predict` cannot give these outputs, and the way out; None if it can."""
         return None
 
+    def refusal_of_shares(self) -> str | None:
+        """Why `fit` cannot aim at `Examples.shares`, and the way out; None if it can."""
+        return (
+            f"{self.name} learns from one label a sample and not from shares of votes; take "
+            "fer_classifier, or labels that are one class each (of FER+: dataset.labels: ferplus)"
+        )
+
     def starting_encoder(self) -> Encoder | None:
         """The encoder it trains on or from; None for a learner without one."""
         return None
@@ -255,6 +264,13 @@ class Trainer(BaseModel, ABC):
         Raises:
             TrainingError: With the reason and the way out.
         """
+
+
+def refuse_shares(trainer: Trainer, task: TrainTask) -> None:
+    """Raises `TrainingError` if the trainer cannot learn from what the task gives."""
+    reason = trainer.refusal_of_shares() if task.labelled.shares is not None else None
+    if reason is not None:
+        raise TrainingError(reason)
 
 
 def refuse_outputs(trainer: Trainer, task: PredictTask) -> None:

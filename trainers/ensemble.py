@@ -17,6 +17,7 @@ from trainers.base import (
     TrainTask,
     WeightPolicy,
     refuse_outputs,
+    refuse_shares,
 )
 from trainers.encoders import Encoder, with_default_policy
 from trainers.fer_classifier import FERClassifier
@@ -94,6 +95,7 @@ class Ensemble(Trainer):
         return (first / FINISHED_MEMBER).exists() or self.member.can_resume(first)
 
     def fit(self, task: TrainTask) -> TrainReport:
+        refuse_shares(self, task)
         from trainers.deep.ensemble import fit_ensemble
 
         return fit_ensemble(self, task)
@@ -103,6 +105,10 @@ class Ensemble(Trainer):
         from trainers.deep.ensemble import predict_ensemble
 
         return predict_ensemble(self, task)
+
+    @override
+    def refusal_of_shares(self) -> str | None:
+        return self.member.refusal_of_shares()
 
     @override
     def refusal(self, outputs: frozenset[Output]) -> str | None:

@@ -18,6 +18,7 @@ from trainers.base import (
     TrainTask,
     WeightPolicy,
     refuse_outputs,
+    refuse_shares,
 )
 from trainers.center_loss import CenterLoss
 from trainers.crops import Crops
@@ -122,6 +123,7 @@ class FERClassifier(Recipe, Trainer):
         return (folder / EPOCH_CHECKPOINT).exists()
 
     def fit(self, task: TrainTask) -> TrainReport:
+        refuse_shares(self, task)
         from trainers.deep.fit import fit_classifier
 
         return fit_classifier(self, task)
@@ -131,6 +133,16 @@ class FERClassifier(Recipe, Trainer):
         from trainers.deep.predict import predict_classifier
 
         return predict_classifier(self, task)
+
+    @override
+    def refusal_of_shares(self) -> str | None:
+        if self.center_loss is not None:
+            return (
+                "center_loss draws an image to the centre of one class, and shares of votes are of "
+                "several; leave it out, or take labels that are one class each (of FER+: "
+                "dataset.labels: ferplus)"
+            )
+        return None
 
     @override
     def refusal(self, outputs: frozenset[Output]) -> str | None:

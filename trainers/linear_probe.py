@@ -17,6 +17,7 @@ from trainers.base import (
     TrainTask,
     WeightPolicy,
     refuse_outputs,
+    refuse_shares,
 )
 from trainers.encoders import Encoder, with_default_policy
 from trainers.recipes import Compute
@@ -75,6 +76,7 @@ class LinearProbe(Trainer):
         return self.model_copy(update={"encoder": self.encoder.pretrained(weights)})
 
     def fit(self, task: TrainTask) -> TrainReport:
+        refuse_shares(self, task)
         from trainers.deep.probe import fit_probe
 
         return fit_probe(self, task)

@@ -29,9 +29,9 @@ def train(
 
     Example: alo train experiments/quickstart.yaml
     """
+    from al_orchestrator.checking import on_all_labels
     from al_orchestrator.cli.runs import drive
     from al_orchestrator.config import load_config
-    from al_orchestrator.experiment import on_all_labels
 
     chosen = on_all_labels(load_config(config, set_ or ()), root)
     return drive(chosen, root, as_json=as_json, quiet=quiet)

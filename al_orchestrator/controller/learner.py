@@ -15,8 +15,8 @@ from al_orchestrator.errors import InvariantBroken, LedgerError
 from al_orchestrator.files import digest_of_file, is_intact
 from al_orchestrator.rounds import Round
 from al_orchestrator.seeds import derive_seed
-from al_orchestrator.splits import examples
-from trainers.base import Examples, TrainReport, TrainTask
+from al_orchestrator.splits import examples, labelled_examples
+from trainers.base import TrainReport, TrainTask
 
 
 class Learner:
@@ -48,7 +48,7 @@ class Learner:
             return TrainTask(
                 images=self._rooms.images,
                 num_classes=len(manifest.classes),
-                labelled=Examples(rows=manifest.rows_of(ids), labels=labels),
+                labelled=labelled_examples(manifest, ids, labels),
                 validation=examples(manifest, self._rooms.splits.validation),
                 test=examples(manifest, self._rooms.splits.test),
                 seed=derive_seed(self._rooms.config.seed, number, "train"),

@@ -51,6 +51,9 @@ class Record:
     split: Split
     label: str | None  # class name; None where the source knows no label
     image: npt.NDArray[np.uint8]  # (H, W, Ch), Ch 1 or 3
+    votes: tuple[int, ...] | None = (
+        None  # (C,) people for each class; all samples have them, or none
+    )
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,8 @@ class Skipped:
 class Manifest:
     """The ids of a dataset with split, label and content hash; immutable, ascending by id.
 
-    `fingerprint` is a digest of ids, splits, labels, classes and pixels: equal fingerprints mean
-    equal data.
+    `fingerprint` is a digest of ids, splits, labels, votes, classes and pixels: equal fingerprints
+    mean equal data.
     """
 
     ids: npt.NDArray[np.str_]  # (R,) ascending, unique; row r of the packed file
@@ -79,6 +82,7 @@ class Manifest:
     std: tuple[float, ...]
     fingerprint: str
     skipped: Mapping[str, int] = field(default_factory=dict)  # reason -> count
+    votes: npt.NDArray[np.int64] | None = None  # (R, C) targets of training, where there are any
 
     def __len__(self) -> int:
         return len(self.ids)

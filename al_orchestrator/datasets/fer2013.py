@@ -21,6 +21,7 @@ from al_orchestrator.datasets.decoding import OnBadImage, UnreadableImage, decod
 from al_orchestrator.datasets.ferplus import (
     FERPLUS_CLASSES,
     NoMajority,
+    expression_votes,
     majority,
     read_votes,
 )
@@ -68,15 +69,16 @@ class FER2013(DatasetReader):
     """The CSV, the Parquet file, or the folder."""
     on_bad_image: OnBadImage = "refuse"
     """What to do about an image that cannot be decoded: stop, or leave it out and count it."""
-    labels: Literal["fer2013", "ferplus"] = "fer2013"
+    labels: Literal["fer2013", "ferplus", "ferplus_votes"] = "fer2013"
     """`ferplus` takes the majority of ten people's votes, in eight expressions; images without a
-    majority, of unknown expression or not of a face are left out and counted."""
+    majority, of unknown expression or not of a face are left out and counted. `ferplus_votes` has
+    the same images and labels, but training aims at each expression's share of the votes."""
     votes: Path | None = None
     """`fer2013new.csv` of FER+, for labels of the CSV; a Parquet file has a column of them."""
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return FERPLUS_CLASSES if self.labels == "ferplus" else FER_CLASSES
+        return FER_CLASSES if self.labels == "fer2013" else FERPLUS_CLASSES
 
     def source_state(self) -> Mapping[str, object]:
         state = self._source_state()
@@ -161,9 +163,11 @@ class FER2013(DatasetReader):
         if row >= len(votes):
             raise DatasetError(f"{self.votes} has {len(votes)} rows, {self.path} more")
         try:
-            return replace(record, label=majority(votes[row]))
+            label = majority(votes[row])
         except NoMajority as error:
             return Skipped(source=record.id, reason=str(error))
+        aims = expression_votes(votes[row]) if self.labels == "ferplus_votes" else None
+        return replace(record, label=label, votes=aims)
 
     def _read_parquet(self) -> Iterator[Record | Skipped]:
         import pyarrow as pa
@@ -171,7 +175,7 @@ class FER2013(DatasetReader):
 
         try:
             with pq.ParquetFile(self.path) as file:
-                columns = [*_PARQUET_COLUMNS, *(_VOTES if self.labels == "ferplus" else ())]
+                columns = [*_PARQUET_COLUMNS, *(() if self.labels == "fer2013" else _VOTES)]
                 _require(self.path, columns, file.schema_arrow.names)
                 for batch in file.iter_batches(_PARQUET_BATCH, columns=columns):
                     for row in batch.to_pylist():
@@ -195,7 +199,7 @@ class FER2013(DatasetReader):
         return Record(id=str(row["id"]), split=split, label=label, image=image)
 
     def _read_folder(self) -> Iterator[Record | Skipped]:
-        if self.labels == "ferplus":
+        if self.labels != "fer2013":
             raise DatasetError(
                 f"{self.path} is a folder, whose files FER+ does not name; take fer2013.csv"
             )

@@ -53,6 +53,11 @@ def majority(votes: Sequence[int]) -> str:
     return FERPLUS_CLASSES[code]
 
 
+def expression_votes(votes: Sequence[int]) -> tuple[int, ...]:
+    """The votes for the eight expressions alone; single votes do not count, as in `majority`."""
+    return tuple(count if count > 1 else 0 for count in votes[: len(FERPLUS_CLASSES)])
+
+
 def read_votes(path: Path) -> list[list[int]]:
     """The votes of `fer2013new.csv`, a row for each row of `fer2013.csv`.
 

@@ -37,7 +37,8 @@ class Intake:
         """Appends the pixels of a usable sample to `spool`.
 
         Raises:
-            DatasetError: Its id is taken, its class unknown, or its shape another.
+            DatasetError: Its id is taken, its class unknown, its shape another, or votes are
+                missing or make no sense.
         """
         self.seen += 1
         if isinstance(item, Skipped):
@@ -47,11 +48,14 @@ class Intake:
             return
         self._check_names(item)
         self._check_image(item)
+        self._check_votes(item)
         self._known.add(item.id)
         self.builder.ids.append(item.id)
         self.builder.splits.append(item.split)
         self.builder.labels.append(-1 if item.label is None else self._codes[item.label])
         self.builder.hashes.append(hash_image(item.image))
+        if item.votes is not None:
+            self.builder.votes.append(item.votes)
         spool.write(item.image.tobytes())
 
     def finish(self) -> None:
@@ -99,4 +103,16 @@ class Intake:
             raise DatasetError(
                 f"{record.id} is {shape}, the images before it {self.shape}; all must have one "
                 "shape, so set `image_size` or resize them"
+            )
+
+    def _check_votes(self, record: Record) -> None:
+        count = len(self.builder)
+        if (record.votes is not None) != bool(self.builder.votes) and count:
+            raise DatasetError(f"{record.id}: some samples have votes and others have none")
+        if record.votes is None:
+            return
+        if len(record.votes) != len(self.classes) or min(record.votes) < 0 or not any(record.votes):
+            raise DatasetError(
+                f"{record.id}: votes {list(record.votes)} are not {len(self.classes)} counts, one "
+                "of each class, with at least one vote"
             )

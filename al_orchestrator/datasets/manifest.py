@@ -20,6 +20,7 @@ FORMAT = 1
 
 MANIFEST = "manifest.parquet"
 DESCRIPTION = "dataset.json"
+_VOTES = "votes"
 
 Histogram = npt.NDArray[np.int64]
 """(Ch, 256) how often each grey level occurs in each channel."""
@@ -63,6 +64,7 @@ class ManifestBuilder:
     splits: list[str] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     hashes: list[str] = field(default_factory=list)
+    votes: list[tuple[int, ...]] = field(default_factory=list)  # of each sample, or of none
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -81,6 +83,7 @@ class ManifestBuilder:
             _strings(column)[order] for column in (self.ids, self.splits, self.hashes)
         )
         labels = np.asarray(self.labels, dtype=np.int64)[order]
+        votes = np.asarray(self.votes, dtype=np.int64)[order] if self.votes else None
         return Manifest(
             ids=ids,
             splits=splits,
@@ -90,8 +93,9 @@ class ManifestBuilder:
             image_shape=image_shape,
             mean=mean,
             std=std,
-            fingerprint=fingerprint(ids, splits, labels, hashes, self.classes, image_shape),
+            fingerprint=fingerprint(ids, splits, labels, hashes, self.classes, image_shape, votes),
             skipped=dict(skipped),
+            votes=votes,
         )
 
 
@@ -106,12 +110,15 @@ def fingerprint(
     image_hashes: npt.NDArray[np.str_],
     classes: tuple[str, ...],
     image_shape: tuple[int, int, int],
+    votes: npt.NDArray[np.int64] | None = None,
 ) -> str:
     """32 hexadecimal digits; equal for equal data, whichever source or order it came in."""
     digest = hashlib.sha256(digest_of_json([classes, image_shape]).encode())
     for row in zip(ids.tolist(), splits.tolist(), labels.tolist(), image_hashes, strict=True):
         # JSON quotes what it joins, so no id can pass for another row's fields.
         digest.update(json.dumps([str(row[0]), row[1], row[2], str(row[3])]).encode())
+    if votes is not None:
+        digest.update(json.dumps(votes.tolist()).encode())
     return digest.hexdigest()[:32]
 
 
@@ -120,15 +127,15 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.table(
-        {
-            "id": pa.array(manifest.ids.tolist(), pa.string()),
-            "split": pa.array(manifest.splits.tolist(), pa.string()),
-            "label": pa.array(manifest.labels, pa.int64()),
-            "image_hash": pa.array(manifest.image_hashes.tolist(), pa.string()),
-        }
-    )
-    pq.write_table(table, folder / MANIFEST)
+    columns = {
+        "id": pa.array(manifest.ids.tolist(), pa.string()),
+        "split": pa.array(manifest.splits.tolist(), pa.string()),
+        "label": pa.array(manifest.labels, pa.int64()),
+        "image_hash": pa.array(manifest.image_hashes.tolist(), pa.string()),
+    }
+    if manifest.votes is not None:
+        columns[_VOTES] = pa.array(manifest.votes.tolist(), pa.list_(pa.int64()))
+    pq.write_table(pa.table(columns), folder / MANIFEST)
     description = {
         "format": FORMAT,
         "fingerprint": manifest.fingerprint,
@@ -189,4 +196,7 @@ def _parse(folder: Path, description: dict[str, object]) -> Manifest:
         std=floats.validate_python(description["std"]),
         fingerprint=str(description["fingerprint"]),
         skipped=TypeAdapter(dict[str, int]).validate_python(description["skipped"]),
+        votes=np.asarray(table[_VOTES].to_pylist(), np.int64)
+        if _VOTES in table.schema.names
+        else None,
     )

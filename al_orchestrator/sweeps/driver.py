@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from al_orchestrator import logs
+from al_orchestrator.checking import checked_data
 from al_orchestrator.config import ExperimentConfig
 from al_orchestrator.controller import Watcher
 from al_orchestrator.errors import AloError
 from al_orchestrator.executors import Ended, run_side_by_side
-from al_orchestrator.experiment import Experiment, checked_data
+from al_orchestrator.experiment import Experiment
 from al_orchestrator.files import digest_of_json
 from al_orchestrator.pretraining import pretrain
 from al_orchestrator.run_dir import Workspace

@@ -15,11 +15,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from al_orchestrator import Experiment
+from al_orchestrator.checking import on_all_labels
 from al_orchestrator.cli import app
 from al_orchestrator.config import ExperimentConfig
 from al_orchestrator.datasets import load, pack
 from al_orchestrator.errors import ConfigError, DatasetError, LedgerError
-from al_orchestrator.experiment import on_all_labels
 from al_orchestrator.predicting import evaluate, files_of, learner_of, predict_files
 from al_orchestrator.run_dir import Workspace
 

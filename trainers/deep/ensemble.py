@@ -217,7 +217,8 @@ def _drawn(labelled: Examples, seed: int) -> Examples:
     count = len(labelled)
     drawn = torch.randint(0, count, (count,), generator=generator(seed, "bootstrap"))
     places = drawn.sort().values.numpy()
-    return Examples(rows=labelled.rows[places], labels=labelled.labels[places])
+    shares = None if labelled.shares is None else labelled.shares[places]
+    return Examples(rows=labelled.rows[places], labels=labelled.labels[places], shares=shares)
 
 
 def _identity(trainer: Ensemble, own: TrainTask) -> str:

@@ -36,13 +36,16 @@ class TrainingSet:
 
     pixels: Pixels
     labels: Tensor  # (M,) int64, on the device
+    targets: Tensor  # what the loss aims at: the labels, or (M, C) shares of votes
     normalise: Normaliser
 
     @classmethod
     def open(cls, images: Images, examples: Examples, device: str) -> TrainingSet:
         pixels = Pixels(images, examples.rows, device, resident=True)
         labels = torch.from_numpy(examples.labels.astype(np.int64)).to(device)
-        return cls(pixels, labels, Normaliser(images, device))
+        shares = examples.shares
+        targets = labels if shares is None else torch.tensor(shares, device=device)
+        return cls(pixels, labels, targets, Normaliser(images, device))
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -99,14 +102,14 @@ def train_epoch(
     sums: dict[str, Tensor] = {}
     seen = 0
     made = _minibatches(examples, trainer, setting)
-    for rate, (images, labels) in zip(setting.rates, made, strict=True):
+    for rate, (images, labels, targets) in zip(setting.rates, made, strict=True):
         for group in optimizer.param_groups:
             group["lr"] = rate
-        passed = _pass(network, trainer, setting.mode, images, labels)
+        passed = _pass(network, trainer, setting.mode, images, targets)
         _backward(optimizer, passed.loss)
         if trainer.sam is not None:
             with climbed(trainer.sam, network.parameters()), untouched_statistics(network):
-                again = _pass(network, trainer, setting.mode, images, labels)
+                again = _pass(network, trainer, setting.mode, images, targets)
                 _backward(optimizer, again.loss)
         optimizer.step()
         if trainer.center_loss is not None:
@@ -143,19 +146,19 @@ class _Passed:
 
 
 def _pass(
-    network: Network, trainer: FERClassifier, mode: Mode, images: Tensor, labels: Tensor
+    network: Network, trainer: FERClassifier, mode: Mode, images: Tensor, targets: Tensor
 ) -> _Passed:
     smoothing, settings = trainer.label_smoothing, trainer.center_loss
     if settings is None:
-        with mode.autocast(labels.device.type):
+        with mode.autocast(targets.device.type):
             logits, embeddings = network(images)
-        targets = _of_crops(labels, logits)
-        loss = F.cross_entropy(logits, targets, label_smoothing=smoothing)
+        aims = _of_crops(targets, logits)
+        loss = F.cross_entropy(logits, aims, label_smoothing=smoothing)
         return _Passed(loss, logits, embeddings, None, {})
-    with mode.autocast(labels.device.type):
+    with mode.autocast(targets.device.type):
         logits, embeddings, attention = network.attend(images)
-    entropy = F.cross_entropy(logits, labels, label_smoothing=smoothing)
-    center = sparse_center_loss(embeddings, attention, cast("Tensor", network.centers), labels)
+    entropy = F.cross_entropy(logits, targets, label_smoothing=smoothing)
+    center = sparse_center_loss(embeddings, attention, cast("Tensor", network.centers), targets)
     terms = {
         "cross_entropy": entropy,
         "center_loss": center,
@@ -165,9 +168,9 @@ def _pass(
     return _Passed(entropy + settings.weight * center, logits, embeddings, attention, terms)
 
 
-def _of_crops(labels: Tensor, logits: Tensor) -> Tensor:
-    """The label of each row of logits, where an image has several."""
-    return labels.repeat_interleave(len(logits) // len(labels))
+def _of_crops(targets: Tensor, logits: Tensor) -> Tensor:
+    """The target of each row of logits, where an image has several."""
+    return targets.repeat_interleave(len(logits) // len(targets), dim=0)
 
 
 def _backward(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
@@ -198,8 +201,8 @@ def _order(examples: TrainingSet, recipe: Recipe, setting: EpochSetting) -> Tens
 
 def _minibatches(
     examples: TrainingSet, recipe: Recipe, setting: EpochSetting
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Views and labels, in this epoch's order; all chance is drawn before the first."""
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Views, labels and targets in this epoch's order; all chance is drawn before the first."""
     count = len(examples)
     order = _order(examples, recipe, setting)
     views = views_of(recipe.augmentation, examples.pixels.shape[:2])
@@ -221,5 +224,6 @@ def _minibatches(
             kept = kept_pixels(len(normalised), (size[0], size[1]), erasing.share, holes, areas)
             normalised = normalised * kept.to(normalised)[:, None]
         images = setting.mode.arrange(normalised)
-        labels = examples.labels[positions.to(pixels.device)]
-        yield from zip(torch.split(images, group), torch.split(labels, group), strict=True)
+        at = positions.to(pixels.device)
+        parts = images, examples.labels[at], examples.targets[at]
+        yield from zip(*(torch.split(part, group) for part in parts), strict=True)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 
+import numpy as np
 import torch
 
 from trainers.base import Examples, TrainingError, TrainReport, TrainTask
@@ -83,7 +84,7 @@ def check_task(task: TrainTask) -> None:
     """Refuses a task no fit can carry out.
 
     Raises:
-        TrainingError: Nothing is labelled, or a class is out of range.
+        TrainingError: Nothing is labelled, a class is out of range, or shares are no shares.
     """
     if len(task.labelled) == 0:
         raise TrainingError("nothing is labelled; give the first round a seed set of 1 or more")
@@ -96,6 +97,19 @@ def check_task(task: TrainTask) -> None:
                 f"{examples.labels[outside][0]} of row {examples.rows[outside][0]}; "
                 "correct the class map"
             )
+    _check_shares(task)
+
+
+def _check_shares(task: TrainTask) -> None:
+    shares = task.labelled.shares
+    if shares is None:
+        return
+    expected = (len(task.labelled), task.num_classes)
+    if shares.shape != expected:
+        raise TrainingError(f"shares of votes are {shares.shape}, and must be {expected}")
+    # Written so that a value that is no number does not pass.
+    if not ((shares >= 0).all() and np.allclose(shares.sum(axis=1), 1, atol=1e-5)):
+        raise TrainingError("shares of votes must not be below 0, and sum to 1 for each sample")
 
 
 def _train(trainer: FERClassifier, task: TrainTask, progress: Progress) -> str:

@@ -117,6 +117,8 @@ def identity_of(trainer: FERClassifier | LinearProbe, task: TrainTask) -> str:
     for examples in (task.labelled, task.validation):
         digest.update(examples.rows.tobytes())
         digest.update(examples.labels.tobytes())
+        if examples.shares is not None:
+            digest.update(examples.shares.tobytes())
     return digest.hexdigest()
 
 

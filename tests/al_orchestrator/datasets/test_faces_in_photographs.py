@@ -12,7 +12,12 @@ import pytest
 from pydantic import ValidationError
 
 from al_orchestrator.datasets import FER2013, KDEF, RAFDB, Arrays, CKPlus, Record, Skipped
-from al_orchestrator.datasets.ferplus import FERPLUS_CLASSES, NoMajority, majority
+from al_orchestrator.datasets.ferplus import (
+    FERPLUS_CLASSES,
+    NoMajority,
+    expression_votes,
+    majority,
+)
 from al_orchestrator.datasets.rafdb import RAFDB_CLASSES
 from al_orchestrator.datasets.splitting import is_held_out, split_groups
 from al_orchestrator.errors import DatasetError
@@ -152,6 +157,10 @@ def test_more_than_half_of_the_votes_make_a_label(votes: list[int], expected: An
             majority(votes)
 
 
+def test_votes_that_training_aims_at_are_those_for_expressions() -> None:
+    assert expression_votes([6, 1, 2, 0, 0, 0, 0, 0, 1, 0]) == (6, 0, 2, 0, 0, 0, 0, 0)
+
+
 def test_votes_beside_the_csv_are_its_labels(tmp_path: Path) -> None:
     pixels = " ".join(["7"] * 48 * 48)
     rows = [f"3,{pixels},Training", f"3,{pixels},PrivateTest", f"3,{pixels},PublicTest"]
@@ -163,10 +172,14 @@ def test_votes_beside_the_csv_are_its_labels(tmp_path: Path) -> None:
         path=tmp_path / "fer2013.csv", labels="ferplus", votes=tmp_path / "fer2013new.csv"
     )
     assert reader.classes == FERPLUS_CLASSES
+    soft = next(iter(reader.model_copy(update={"labels": "ferplus_votes"}).records()))
+    assert isinstance(soft, Record)
+    assert (soft.label, soft.votes) == ("happiness", (0, 9, 0, 0, 0, 0, 0, 0))
     made = reader.records()
     first, second = next(made), next(made)
     assert isinstance(first, Record)
     assert first.label == "happiness"
+    assert first.votes is None
     assert isinstance(second, Skipped)
     assert second.reason == "FER+ votes for not a face"
     with pytest.raises(DatasetError, match="has 2 rows"):

@@ -138,3 +138,27 @@ def test_the_description_is_for_people_too(tmp_path: Path) -> None:
     description = json.loads((tmp_path / "dataset.json").read_text())
     assert description["classes"] == ["no", "yes"]
     assert description["skipped"] == {"empty file": 2}
+
+
+def voted(votes: list[tuple[int, ...]]) -> Manifest:
+    builder = ManifestBuilder(("no", "yes"), votes=votes)
+    for name, split, label, image_hash in ROWS[:2]:
+        builder.ids.append(name)
+        builder.splits.append(split)
+        builder.labels.append(label)
+        builder.hashes.append(image_hash)
+    levels = count_levels(np.array([[[[0], [255]]]], dtype=np.uint8))
+    return builder.build((1, 2, 1), levels, {})
+
+
+def test_votes_are_put_in_order_stored_and_part_of_the_fingerprint(tmp_path: Path) -> None:
+    manifest = voted([(1, 9), (8, 2)])
+    write_manifest(tmp_path, manifest)
+    again = read_manifest(tmp_path)
+
+    assert manifest.votes is not None
+    assert again.votes is not None
+    assert manifest.votes.tolist() == again.votes.tolist() == [[8, 2], [1, 9]]  # "a", then "b"
+    assert again.fingerprint == manifest.fingerprint
+    others = [voted([(2, 8), (8, 2)]), voted([])]
+    assert len({manifest.fingerprint, *(other.fingerprint for other in others)}) == 3

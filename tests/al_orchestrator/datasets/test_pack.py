@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -55,6 +56,10 @@ def sample(
     shape: tuple[int, ...] = (2, 3, 1),
 ) -> Record:
     return Record(name, split, label, np.full(shape, level, dtype=np.uint8))
+
+
+def voted(name: str, votes: tuple[int, ...]) -> Record:
+    return replace(sample(name), votes=votes)
 
 
 ITEMS = [
@@ -132,6 +137,11 @@ def test_progress_ends_with_the_number_of_samples(tmp_path: Path) -> None:
         ([ITEMS[1]], "split 'train' has no usable image"),
         ([ITEMS[0], ITEMS[2]], "split 'test' has no usable image"),
         (ITEMS[:2], "classes without a training image: no;"),
+        ([*ITEMS, voted("e", (3, 7))], "e: some samples have votes and others have none"),
+        ([voted("e", (3, 7)), *ITEMS], "d: some samples have votes and others have none"),
+        ([voted("e", (3, 7, 0))], r"e: votes \[3, 7, 0\] are not 2 counts"),
+        ([voted("e", (-1, 7))], r"e: votes \[-1, 7\] are not 2 counts"),
+        ([voted("e", (0, 0))], "at least one vote"),
     ],
 )
 def test_a_source_that_breaks_the_contract_leaves_nothing_behind(
