@@ -9,7 +9,7 @@ from pathlib import Path
 from al_orchestrator.errors import AloError
 from al_orchestrator.pool import Pool
 from al_orchestrator.rounds import RoundState
-from al_orchestrator.run_dir import RunDir, Workspace
+from al_orchestrator.run_dir import RunDir, Workspace, kept_of
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def _clean_run(run: RunDir) -> None:
         for each in pool.rounds():
             if each.state is RoundState.CLOSED:
                 trained = pool.stage(each.number, "train") or {}
-                run.tidy(each.number, frozenset({trained["checkpoint"]}))
+                run.tidy(each.number, kept_of(trained))
 
 
 def _size(root: Path) -> int:

@@ -5,8 +5,9 @@
     selected.parquet       the batch this round asked for: id, rank, score, label
     batch_classes.json     how many of each class it held (and .png)
     confusion.png          of the test set, after the last epoch
+    reliability.png        of the test set: confidence against accuracy
     contact_sheet.png      the batch's images
-    round.json             checkpoint reference, metrics, timings
+    round.json             checkpoint reference, metrics, timings, bins of the reliability diagram
 
 Round 0's report has `seed_set.parquet` too. Everything is derived, so the folder may be removed.
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from al_orchestrator import figures
+from al_orchestrator.answers import answers_of, bins_of, draw_reliability
 from al_orchestrator.datasets.base import PackedDataset
 from al_orchestrator.files import replacing, write_text
 from al_orchestrator.pool import Acquired, Pool
@@ -42,6 +44,8 @@ def render_round(run: RunDir, pool: Pool, data: PackedDataset, number: int) -> N
     if "confusion" in trained:
         counts = np.array(trained["confusion"], dtype=np.int64)
         figures.confusion_matrix(counts, data.manifest.classes, folder / "confusion.png")
+    answers = answers_of(run, trained)
+    seen = None if answers is None else draw_reliability(answers, folder / "reliability.png")
     snapshot = next(r for r in pool.rounds() if r.number == number)
     summary = {
         "round": number,
@@ -50,6 +54,7 @@ def render_round(run: RunDir, pool: Pool, data: PackedDataset, number: int) -> N
         "seconds": dict(snapshot.seconds),
         "train": {name: value for name, value in trained.items() if name != "metrics"},
         "select": pool.stage(number, "select"),
+        "reliability": None if seen is None else {"ece": seen.error, "bins": bins_of(seen)},
     }
     write_text(folder / "round.json", json.dumps(summary, indent=2, sort_keys=True) + "\n")
 

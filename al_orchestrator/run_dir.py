@@ -154,6 +154,12 @@ class RunDir:
         shutil.rmtree(self.report(number), ignore_errors=True)
 
 
+def kept_of(trained: Mapping[str, object]) -> frozenset[str]:
+    """Which files of a closed round stay: those its training put on record."""
+    names = ("checkpoint", "test_predictions")
+    return frozenset(str(trained[name]) for name in names if name in trained)
+
+
 def _acquire(handle: int, run: RunDir, wait_s: float) -> None:
     deadline = time.monotonic() + wait_s
     while True:

@@ -126,6 +126,9 @@ class TrainReport:
         default_factory=dict
     )  # "precision", "device", … recorded, never read
     has_converged: bool | None = None  # its own rule ended it, not a cap; None where it has no rule
+    test_predictions: Path | None = None
+    """What the test metrics after the last epoch are of; None where there is no test set. An `.npz`
+    with `rows` and `labels` (T,) int64 of the test set and `log_probs` (T, C) float32."""
 
 
 @dataclass(frozen=True)

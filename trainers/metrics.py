@@ -5,6 +5,8 @@ Legend: ``N`` samples, ``C`` classes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -23,7 +25,7 @@ def confusion_matrix(labels: Counts, predicted: Counts, num_classes: int) -> Cou
 def classification_metrics(
     log_probs: npt.NDArray[np.float32], labels: Counts
 ) -> tuple[dict[str, float], Counts]:
-    """Metrics and the confusion matrix of (N, C) log-probabilities, N >= 1.
+    """Metrics and the confusion matrix of (N, C) log-probabilities; no metrics where N is 0.
 
     Keys: `accuracy`; `top2_accuracy`, where there are three classes and more; `balanced_accuracy`,
     the mean recall, `macro_precision` and `macro_f1`, means over the classes present among the
@@ -33,6 +35,8 @@ def classification_metrics(
     to the lowest class.
     """
     num_classes = log_probs.shape[1]
+    if len(labels) == 0:
+        return {}, np.zeros((num_classes, num_classes), dtype=np.int64)
     predicted = log_probs.argmax(axis=1).astype(np.int64)
     confusion = confusion_matrix(labels, predicted, num_classes)
     hits = np.diag(confusion).astype(np.float64)
@@ -48,9 +52,7 @@ def classification_metrics(
         "macro_precision": float((hits[present] / np.maximum(given, 1)).mean()),
         "macro_f1": float(f1.mean()),
         "nll": float(-chosen.mean()),
-        "ece": calibration_error(
-            np.exp(log_probs.max(axis=1).astype(np.float64)), predicted == labels
-        ),
+        "ece": calibration_of(log_probs, labels).error,
     }
     if num_classes > 2:
         # As many classes with more, and lower ones among equals, come before the label.
@@ -87,13 +89,41 @@ def areas(
     return float(roc), float(precision_recall)
 
 
-def calibration_error(confidence: Doubles, is_right: npt.NDArray[np.bool_]) -> float:
-    """Expected calibration error, in [0, 1], over 15 equal bins.
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Confidence against accuracy, in 15 equal bins (0, 1/15], (1/15, 2/15], … of confidence.
 
-    The mean over bins (0, 1/15], (1/15, 2/15], … of |accuracy - mean confidence|, each weighted by
-    its share of the samples (Guo et al. 2017, arXiv 1706.04599, equation 5).
+    Where a bin is empty, its confidence and accuracy are NaN.
     """
+
+    counts: Counts  # (15,) samples
+    confidence: Doubles  # (15,) mean probability of the predicted class
+    accuracy: Doubles  # (15,) share of the predictions that are right
+    error: float
+    """Expected calibration error, in [0, 1]: the mean over bins of |accuracy - confidence|, each
+    weighted by its share of the samples (Guo et al. 2017, arXiv 1706.04599, equation 5)."""
+
+
+def calibration(confidence: Doubles, is_right: npt.NDArray[np.bool_]) -> Calibration:
+    """Bins of N >= 1 predictions with their confidence (N,) in [0, 1]."""
     bins = np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1
     bins = bins.clip(0, CALIBRATION_BINS - 1)
-    gaps = np.bincount(bins, weights=is_right - confidence, minlength=CALIBRATION_BINS)
-    return float(np.abs(gaps).sum() / len(confidence))
+
+    def sums(weights: npt.NDArray[np.generic]) -> Doubles:
+        return np.bincount(bins, weights, CALIBRATION_BINS).astype(np.float64)
+
+    counts = np.bincount(bins, minlength=CALIBRATION_BINS).astype(np.int64)
+    held = np.where(counts, counts, np.nan)
+    gaps = np.abs(sums(is_right - confidence))
+    return Calibration(
+        counts=counts,
+        confidence=sums(confidence) / held,
+        accuracy=sums(is_right) / held,
+        error=float(gaps.sum() / len(confidence)),
+    )
+
+
+def calibration_of(log_probs: npt.NDArray[np.float32], labels: Counts) -> Calibration:
+    """Bins of (N, C) log-probabilities, N >= 1; among equal classes the lowest is predicted."""
+    confidence = np.exp(log_probs.max(axis=1).astype(np.float64))
+    return calibration(confidence, log_probs.argmax(axis=1) == labels)

@@ -30,6 +30,7 @@ from al_orchestrator.controller.workers import Workers
 from al_orchestrator.errors import InvariantBroken, SelectionRefused
 from al_orchestrator.oracles import Question
 from al_orchestrator.rounds import Round, RoundState
+from al_orchestrator.run_dir import kept_of
 from al_orchestrator.seed_sets import Stratified
 from al_orchestrator.seeds import derive_rng
 from strategies import QueryStrategy, Selection, StrategyError
@@ -284,7 +285,7 @@ class Controller:
 
     def _tidy(self, number: int) -> None:
         trained = self._pool.stage(number, "train") or {}
-        self._rooms.run.tidy(number, frozenset({trained["checkpoint"]}))
+        self._rooms.run.tidy(number, kept_of(trained))
         self._leavings.tidy(number - 1)
 
 

@@ -79,6 +79,16 @@ class Learner:
             "has_converged": report.has_converged,
             "seconds": dict(report.seconds),
             "notes": dict(report.notes),
+            **self._test_predictions(report),
+        }
+
+    def _test_predictions(self, report: TrainReport) -> dict[str, str]:
+        path = report.test_predictions
+        if path is None:
+            return {}
+        return {
+            "test_predictions": self._rooms.run.relative(path),
+            "test_predictions_file": digest_of_file(path),
         }
 
     def _told(self, metric: str) -> str:

@@ -11,6 +11,7 @@ from al_orchestrator.figures.canvas import SUFFIXES
 from al_orchestrator.figures.classes import class_histogram, confusion_matrix
 from al_orchestrator.figures.contact_sheet import contact_sheet
 from al_orchestrator.figures.curves import Curve, learning_curves
+from al_orchestrator.figures.reliability import reliability_diagram
 
 __all__ = [
     "SUFFIXES",
@@ -19,4 +20,5 @@ __all__ = [
     "confusion_matrix",
     "contact_sheet",
     "learning_curves",
+    "reliability_diagram",
 ]

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from al_orchestrator.answers import answers_of, bins_of, draw_reliability
 from al_orchestrator.config import dump_config, marks_of
 from al_orchestrator.datasets import load
 from al_orchestrator.errors import ConfigError
-from al_orchestrator.figures import Curve, learning_curves
+from al_orchestrator.figures import Curve, confusion_matrix, learning_curves
 from al_orchestrator.pool import Pool
 from al_orchestrator.reports.card import card_of
 from al_orchestrator.reports.runs import status_of
@@ -65,7 +66,8 @@ def run_page(run: RunDir) -> str:
         curves=_curves(measured, classes, "; ".join(marks_of(status.config))),
         rounds=[_row(each) for each in measured],
         classes=classes,
-        last=_last(run, measured[-1], trained[-1], classes),
+        last=_last(trained[-1], classes),
+        reliability=_reliability(run, trained[-1]),
         asked=[found for each in measured if (found := _asked(run, each)) is not None],
         config=dump_config(status.config),
         version=importlib.metadata.version("al-orchestrator"),
@@ -112,19 +114,29 @@ def _row(each: Round) -> dict[str, object]:
     }
 
 
-def _last(
-    run: RunDir, last: Round, trained: Mapping[str, Any], classes: Sequence[str]
-) -> dict[str, object] | None:
-    picture = run.report(last.number) / "confusion.png"
-    if "confusion" not in trained or not picture.exists():
+def _last(trained: Mapping[str, Any], classes: Sequence[str]) -> dict[str, object] | None:
+    if "confusion" not in trained:
         return None
-    counts = np.array(trained["confusion"], dtype=np.float64)
+    counts = np.array(trained["confusion"], dtype=np.int64)
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     rows = [
         {"name": name, "shares": [f"{value:.0f}" for value in row]}
         for name, row in zip(classes, shares, strict=True)
     ]
-    return {"picture": _inlined(picture), "shares": rows}
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder) / "confusion.png"
+        confusion_matrix(counts, classes, picture)
+        return {"picture": _inlined(picture), "shares": rows}
+
+
+def _reliability(run: RunDir, trained: Mapping[str, Any]) -> dict[str, object] | None:
+    answers = answers_of(run, trained)
+    if answers is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder) / "reliability.png"
+        seen = draw_reliability(answers, picture)
+        return {"picture": _inlined(picture), "ece": f"{seen.error:.4f}", "bins": bins_of(seen)}
 
 
 def _asked(run: RunDir, each: Round) -> dict[str, object] | None:

@@ -15,6 +15,7 @@ from al_orchestrator.figures import (
     confusion_matrix,
     contact_sheet,
     learning_curves,
+    reliability_diagram,
 )
 
 CLASSES = ("angry", "happy", "sad")
@@ -26,9 +27,13 @@ CURVES = [
     Curve("badge", LABELS, HIGH),
 ]
 
+BINS = np.array([0, 4, 1, 10])
+SURE, RIGHT = np.array([np.nan, 0.4, 0.7, 0.9]), np.array([np.nan, 0.5, 0.0, 0.8])
+
 DRAWINGS: dict[str, Callable[[Path], None]] = {
     "confusion": lambda path: confusion_matrix(COUNTS, CLASSES, path),
     "histogram": lambda path: class_histogram(COUNTS.sum(axis=1), CLASSES, path),
+    "reliability": lambda path: reliability_diagram(BINS, SURE, RIGHT, path, error=0.125),
     "curves": lambda path: learning_curves(CURVES, path, metric="test/accuracy", mark="pilot"),
 }
 
@@ -80,6 +85,15 @@ def test_a_histogram_prints_each_count_and_share(tmp_path: Path) -> None:
     text = (tmp_path / "classes.svg").read_text()
     for word in ("1", "25%", "3", "75%", "0", "0%", "4 samples in 3 classes"):
         assert f">{word}</text>" in text
+
+
+def test_a_reliability_diagram_prints_the_error_and_the_count_of_each_bin(tmp_path: Path) -> None:
+    reliability_diagram(BINS, SURE, RIGHT, tmp_path / "reliability.svg", error=0.12345)
+    text = (tmp_path / "reliability.svg").read_text()
+    assert ">ECE 0.1235 of 15 images</text>" in text
+    assert [text.count(f">{count}</text>") for count in (0, 4, 1, 10)] == [0, 1, 1, 1]
+    with pytest.raises(ValueError, match="one value a bin each"):
+        reliability_diagram(BINS[:3], SURE, RIGHT, tmp_path / "a.png", error=0.0)
 
 
 def test_counts_that_do_not_fit_the_classes_are_refused(tmp_path: Path) -> None:

@@ -130,6 +130,7 @@ def test_the_artifacts_of_every_round_are_in_mlflow(resumed: Path) -> None:
         "batch_classes.png",
         "contact_sheet.png",
         "confusion.png",
+        "reliability.png",
         "round.json",
     }
 

@@ -15,6 +15,7 @@ from trainers import AnyTrainer, Attack, Examples, Output, Trainer, TrainingErro
 from trainers.deep.checkpoints import load
 from trainers.deep.networks import Plan, build_network
 from trainers.deep.seeding import generator
+from trainers.metrics import classification_metrics
 
 if TYPE_CHECKING:
     from tests.trainers.conftest import Toy
@@ -99,6 +100,26 @@ def test_the_report_counts_the_whole_test_set(toy: Toy, fitted: TrainReport) -> 
     assert fitted.confusion.trace() / 64 == fitted.metrics["test/accuracy"]
 
 
+def test_the_test_metrics_are_those_of_the_predictions_it_leaves(
+    trainer: Trainer, toy: Toy, fitted: TrainReport
+) -> None:
+    assert fitted.test_predictions is not None
+    with np.load(fitted.test_predictions) as left:
+        rows, labels, log_probs = left["rows"], left["labels"], left["log_probs"]
+    test = toy.examples(96, 160)
+    assert (rows == test.rows).all()
+    assert (labels == test.labels).all()
+    assert log_probs.dtype == np.float32
+    metrics, confusion = classification_metrics(log_probs, labels)
+    assert metrics == {
+        n.removeprefix("test/"): v for n, v in fitted.metrics.items() if n[:5] == "test/"
+    }
+    assert (confusion == fitted.confusion).all()
+    asked = toy.predict_task(fitted.checkpoint, "log_probs", rows=rows)
+    again = np.load(trainer.predict(asked).files["log_probs"])
+    np.testing.assert_allclose(log_probs, again, atol=1e-5)
+
+
 def test_metrics_come_for_the_last_epoch_and_for_the_best_one(fitted: TrainReport) -> None:
     measured = {"accuracy", "balanced_accuracy", "macro_f1", "nll", "ece", "auc_roc", "auc_pr"}
     for where in ("validation", "test", "best/validation", "best/test"):
@@ -115,6 +136,7 @@ def test_without_a_test_set_there_are_no_test_metrics(trainer: Trainer, toy: Toy
     report = trainer.fit(toy.task(test=toy.examples(0, 0)))
     assert not [name for name in report.metrics if "test/" in name]
     assert report.confusion.tolist() == np.zeros((3, 3)).tolist()
+    assert report.test_predictions is None
 
 
 def test_the_test_set_decides_nothing(trainer: Trainer, toy: Toy, fitted: TrainReport) -> None:

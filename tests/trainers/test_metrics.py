@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
-from trainers.metrics import areas, calibration_error, classification_metrics, confusion_matrix
+from trainers.metrics import areas, calibration, classification_metrics, confusion_matrix
 
 
 def certain(
@@ -55,13 +55,29 @@ def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
 
 def test_calibration_gaps_of_different_bins_do_not_cancel() -> None:
     confidence, is_right = np.array([0.5, 0.9]), np.array([True, False])
-    assert calibration_error(confidence, is_right) == pytest.approx((0.5 + 0.9) / 2)
+    assert calibration(confidence, is_right).error == pytest.approx((0.5 + 0.9) / 2)
+
+
+def test_each_bin_tells_how_many_how_sure_and_how_right() -> None:
+    seen = calibration(np.array([0.5, 0.52, 0.9]), np.array([True, False, True]))
+    # 15 bins: (7/15, 8/15] has two of them and (13/15, 14/15] the third.
+    assert seen.counts.tolist() == [0] * 7 + [2] + [0] * 5 + [1, 0]
+    assert seen.confidence[[7, 13]] == pytest.approx([0.51, 0.9])
+    assert seen.accuracy[[7, 13]].tolist() == [0.5, 1.0]
+    assert np.isnan(seen.accuracy[0])
+    assert seen.error == pytest.approx((2 * 0.01 + 0.1) / 3)
+
+
+def test_of_nothing_there_are_no_metrics() -> None:
+    metrics, confusion = classification_metrics(np.empty((0, 2), np.float32), np.empty(0, np.int64))
+    assert metrics == {}
+    assert confusion.tolist() == [[0, 0], [0, 0]]
 
 
 def test_a_bin_holds_its_upper_edge() -> None:
     # 1/15 belongs to the first bin and just above it to the second: gaps of two bins add up.
     confidence = np.array([1 / 15, 1 / 15 + 1e-9])
-    error = calibration_error(confidence, np.array([True, False]))
+    error = calibration(confidence, np.array([True, False])).error
     assert error == pytest.approx((14 / 15 + 1 / 15) / 2)
 
 

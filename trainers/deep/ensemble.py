@@ -37,6 +37,7 @@ from trainers.deep.outputs import (
     check_classes,
     path_of,
     shapes_of_outputs,
+    write_test_predictions,
     writing,
 )
 from trainers.deep.progress import EPOCHS_LOG, identity_of
@@ -88,7 +89,7 @@ def fit_ensemble(trainer: Ensemble, task: TrainTask) -> TrainReport:
         members.append(_fit_member(trainer, task, number))
         _write_log(trainer, task, number + 1)
     fitted = time.perf_counter()
-    metrics, confusion = _evaluate(trainer, task, members)
+    metrics, confusion, test_log_probs = _evaluate(trainer, task, members)
     seeds = [_seed_of(task, number) for number in range(trainer.members)]
     checkpoint = task.out_dir / CHECKPOINT
     digest = save_bundle(checkpoint, _checkpoints(trainer, task), seeds, task.num_classes)
@@ -106,6 +107,7 @@ def fit_ensemble(trainer: Ensemble, task: TrainTask) -> TrainReport:
         seconds={"fit": fitted - started, "evaluate": time.perf_counter() - fitted},
         notes=notes | {"seeds": ", ".join(map(str, seeds))},
         has_converged=_all_of(member.has_converged for member in members),
+        test_predictions=write_test_predictions(task, test_log_probs),
     )
 
 
@@ -267,21 +269,20 @@ def _write_log(trainer: Ensemble, task: TrainTask, finished: int) -> None:
 
 def _evaluate(
     trainer: Ensemble, task: TrainTask, members: Sequence[Member]
-) -> tuple[dict[str, float], Counts]:
-    """Metrics of the mean prediction, and the confusion matrix of the test set."""
+) -> tuple[dict[str, float], Counts, Floats]:
+    """Metrics of the mean prediction; confusion matrix and log-probabilities of the test set."""
     last = _checkpoints(trainer, task)
 
-    def of(paths: Sequence[Path], examples: Examples) -> tuple[dict[str, float], Counts]:
-        if len(examples) == 0:
-            return {}, np.zeros((task.num_classes,) * 2, dtype=np.int64)
-        log_probs = [_log_probs(trainer, task, path, examples) for path in paths]
-        return classification_metrics(mean_log_probs(log_probs), examples.labels)
+    def of(paths: Sequence[Path], examples: Examples) -> tuple[dict[str, float], Counts, Floats]:
+        told = [_log_probs(trainer, task, path, examples) for path in paths]
+        log_probs = mean_log_probs(told)
+        return *classification_metrics(log_probs, examples.labels), log_probs
 
     def mean(name: str) -> float:
         return float(np.mean([member.metrics[name] for member in members]))
 
     metrics = {name: mean(name) for name in ("train/loss", "train/accuracy")}
-    test, confusion = of(last, task.test)
+    test, confusion, log_probs = of(last, task.test)
     metrics |= under("validation", of(last, task.validation)[0]) | under("test", test)
     if len(task.validation):
         # A member that was best at its only epoch has no other checkpoint.
@@ -289,7 +290,7 @@ def _evaluate(
         best = [b if b.exists() else a for a, b in zip(last, kept, strict=True)]
         metrics |= under("best/validation", of(best, task.validation)[0])
         metrics |= under("best/test", of(best, task.test)[0]) | {"best/epoch": mean("best/epoch")}
-    return metrics, confusion
+    return metrics, confusion, log_probs
 
 
 def _log_probs(trainer: Ensemble, task: TrainTask, checkpoint: Path, examples: Examples) -> Floats:

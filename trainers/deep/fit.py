@@ -15,6 +15,7 @@ from trainers.deep.compute import hardware, repeatable
 from trainers.deep.epoch import EpochSetting, TrainingSet, minibatch_sizes, train_epoch
 from trainers.deep.networks import plan_network, save_learner
 from trainers.deep.optimizing import make_optimizer
+from trainers.deep.outputs import Floats, write_test_predictions
 from trainers.deep.progress import (
     Best,
     Progress,
@@ -22,7 +23,7 @@ from trainers.deep.progress import (
     save_progress,
 )
 from trainers.deep.schedules import learning_rate
-from trainers.deep.scoring import evaluate
+from trainers.deep.scoring import evaluate, log_probs_of
 from trainers.deep.start import fresh_network
 from trainers.deep.stopping import (
     Epoch,
@@ -33,7 +34,7 @@ from trainers.deep.stopping import (
 )
 from trainers.fer_classifier import FERClassifier
 from trainers.files import EPOCH_CHECKPOINT
-from trainers.metrics import Counts
+from trainers.metrics import Counts, classification_metrics
 
 CHECKPOINT = "checkpoint.pt"
 BEST_CHECKPOINT = "best.pt"
@@ -59,7 +60,7 @@ def fit_classifier(trainer: FERClassifier, task: TrainTask) -> TrainReport:
     with repeatable(progress.mode, task.device):
         reason = _train(trainer, task, progress)
         fitted = time.perf_counter()
-        metrics, confusion = _evaluate(task, progress)
+        metrics, confusion, test_log_probs = _evaluate(task, progress)
         path = task.out_dir / CHECKPOINT
         digest = save_learner(path, progress.network, _meta(task, progress))
         metrics |= _evaluate_best(task, progress)
@@ -77,6 +78,7 @@ def fit_classifier(trainer: FERClassifier, task: TrainTask) -> TrainReport:
         seconds={"fit": fitted - started, "evaluate": time.perf_counter() - fitted},
         notes=_notes(task, progress),
         has_converged=has_converged(progress.history, trainer.stopping),
+        test_predictions=write_test_predictions(task, test_log_probs),
     )
 
 
@@ -181,15 +183,17 @@ def _look(task: TrainTask, progress: Progress, number: int) -> float:
     return value
 
 
-def _evaluate(task: TrainTask, progress: Progress) -> tuple[dict[str, float], Counts]:
-    """Metrics after the last epoch, and the confusion matrix of the test set."""
+def _evaluate(task: TrainTask, progress: Progress) -> tuple[dict[str, float], Counts, Floats]:
+    """Metrics after the last epoch; confusion matrix and log-probabilities of the test set."""
     last = progress.history[-1]
     metrics = {"train/loss": last.loss, "train/accuracy": last.accuracy}
     metrics |= under("train", last.terms)
     network, mode = progress.network, progress.mode
     validation, _ = evaluate(network, task.images, task.validation, mode, task.device)
-    test, confusion = evaluate(network, task.images, task.test, mode, task.device)
-    return metrics | under("validation", validation) | under("test", test), confusion
+    log_probs = log_probs_of(network, task.images, task.test, mode, task.device)
+    test, confusion = classification_metrics(log_probs, task.test.labels)
+    metrics |= under("validation", validation) | under("test", test)
+    return metrics, confusion, log_probs
 
 
 def _evaluate_best(task: TrainTask, progress: Progress) -> dict[str, float]:
@@ -199,7 +203,7 @@ def _evaluate_best(task: TrainTask, progress: Progress) -> dict[str, float]:
         return {}
     progress.network.load_state_dict(best.weights)
     save_learner(task.out_dir / BEST_CHECKPOINT, progress.network, _meta(task, progress))
-    metrics, _ = _evaluate(task, progress)
+    metrics, _, _ = _evaluate(task, progress)
     kept = {name: value for name, value in metrics.items() if not name.startswith("train/")}
     return under("best", kept) | {"best/epoch": float(best.epoch)}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from trainers.base import Output, PredictTask, Rows, TrainingError
+from trainers.base import Output, PredictTask, Rows, TrainingError, TrainTask
 from trainers.files import replacing
 
 Floats = npt.NDArray[np.float32]
@@ -18,6 +18,9 @@ OF_OTHERS_TOO = frozenset[Output]({"log_probs", "embeddings", "encoder_embedding
 """Outputs that cover `PredictTask.others` after `PredictTask.rows`."""
 
 ROWS_AT_A_TIME = 2**15
+
+TEST_PREDICTIONS = "test_predictions.npz"
+"""What a fit leaves of the test set, see `TrainReport.test_predictions`."""
 
 
 def rows_and_others(task: PredictTask) -> Rows:
@@ -84,6 +87,16 @@ def write_head(task: PredictTask, weight: Floats, bias: Floats) -> Path:
     path = path_of(task, "head")
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, weight=weight, bias=bias)
+    return path
+
+
+def write_test_predictions(task: TrainTask, log_probs: Floats) -> Path | None:
+    """Writes (T, C) of the test set with its rows and labels; nothing where there is none."""
+    if len(task.test) == 0:
+        return None
+    path = task.out_dir / TEST_PREDICTIONS
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, rows=task.test.rows, labels=task.test.labels, log_probs=log_probs)
     return path
 
 

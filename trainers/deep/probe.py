@@ -39,6 +39,7 @@ from trainers.deep.outputs import (
     rows_and_others,
     shapes_of_outputs,
     write_head,
+    write_test_predictions,
     writing,
 )
 from trainers.deep.progress import EPOCHS_LOG
@@ -61,7 +62,7 @@ def fit_probe(trainer: LinearProbe, task: TrainTask) -> TrainReport:
     solution = _solve(trainer, task, features)
     weight, bias = solution.weight.astype(np.float32), solution.bias.astype(np.float32)
     fitted = time.perf_counter()
-    metrics, confusion = _evaluate(task, features, weight, bias)
+    metrics, confusion, test_log_probs = _evaluate(task, features, weight, bias)
     metrics["train/loss"] = solution.loss
     digest = _save_head(task, frozen, weight, bias)
     _log_the_fit(task, solution, metrics["train/accuracy"], time.perf_counter() - started)
@@ -78,6 +79,7 @@ def fit_probe(trainer: LinearProbe, task: TrainTask) -> TrainReport:
         seconds={"fit": fitted - started, "evaluate": time.perf_counter() - fitted},
         notes=frozen.notes,
         has_converged=solution.has_converged,
+        test_predictions=write_test_predictions(task, test_log_probs),
     )
 
 
@@ -189,20 +191,22 @@ def _log_probs(embeddings: Floats, weight: Floats, bias: Floats) -> Floats:
 
 def _evaluate(
     task: TrainTask, features: Floats, weight: Floats, bias: Floats
-) -> tuple[dict[str, float], Counts]:
-    """Metrics, and the confusion matrix of the test set; the one epoch is the best one too."""
+) -> tuple[dict[str, float], Counts, Floats]:
+    """Metrics; confusion matrix and log-probabilities of the test set.
 
-    def of(examples: Examples) -> tuple[dict[str, float], Counts]:
-        if len(examples) == 0:
-            return {}, np.zeros((task.num_classes,) * 2, dtype=np.int64)
+    The one epoch is the best one too.
+    """
+
+    def of(examples: Examples) -> tuple[dict[str, float], Counts, Floats]:
         log_probs = _log_probs(features[examples.rows], weight, bias)
-        return classification_metrics(log_probs, examples.labels)
+        return *classification_metrics(log_probs, examples.labels), log_probs
 
-    validation, _ = of(task.validation)
-    test, confusion = of(task.test)
+    validation, _, _ = of(task.validation)
+    test, confusion, log_probs = of(task.test)
     scored = under("validation", validation) | under("test", test)
     best = under("best", scored) | {"best/epoch": 1.0} if validation else {}
-    return {"train/accuracy": of(task.labelled)[0]["accuracy"]} | scored | best, confusion
+    metrics = {"train/accuracy": of(task.labelled)[0]["accuracy"]} | scored | best
+    return metrics, confusion, log_probs
 
 
 def _save_head(task: TrainTask, frozen: Frozen, weight: Floats, bias: Floats) -> str:

@@ -77,6 +77,8 @@ def log_probs_of(
     network: Network, images: Images, examples: Examples, mode: Mode, device: str
 ) -> npt.NDArray[np.float32]:
     """(N, C) float32 of these examples, in their order."""
+    if len(examples) == 0:
+        return np.empty((0, network.plan.num_classes), np.float32)
     pixels = Pixels(images, examples.rows, device)
     blocks = score(network, pixels, Normaliser(images, device), mode, device)
     return np.concatenate([block.log_probs.cpu().numpy() for block in blocks])
@@ -86,9 +88,6 @@ def evaluate(
     network: Network, images: Images, examples: Examples, mode: Mode, device: str
 ) -> tuple[dict[str, float], Counts]:
     """Metrics and confusion matrix on these examples; where there are none, none and zeros."""
-    if len(examples) == 0:
-        empty = np.zeros((network.plan.num_classes,) * 2, dtype=np.int64)
-        return {}, empty
     return classification_metrics(
         log_probs_of(network, images, examples, mode, device), examples.labels
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -88,6 +89,26 @@ def test_numbers_are_the_ledgers(run: RunDir) -> None:
     assert "20 by random" in checker.text
     assert "10 a round" in checker.text
     assert "margin" in checker.text
+
+
+def test_the_printed_calibration_error_is_the_metric(run: RunDir) -> None:
+    from al_orchestrator.reports.runs import status_of
+
+    last = status_of(run).rounds[-1]
+    assert f"Expected calibration error {last.metrics['test/ece']:.4f}:" in run_page(run)
+    for number in range(3):
+        told = json.loads((run.report(number) / "round.json").read_text())
+        assert told["reliability"]["ece"] == told["metrics"]["test/ece"]
+        assert sum(each["images"] for each in told["reliability"]["bins"]) == 30
+
+
+def test_without_predictions_of_the_test_set_the_page_goes_without_them(run: RunDir) -> None:
+    [path] = (run.folder / "round-002").glob("*/test_predictions.npz")
+    path.rename(path.with_suffix(".away"))
+    page = run_page(run)
+    path.with_suffix(".away").rename(path)
+    assert "Expected calibration error" not in page
+    assert "Confusion after the last round" in page
 
 
 def test_reports_that_were_removed_are_rendered_again(run: RunDir) -> None:
