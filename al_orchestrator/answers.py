@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from al_orchestrator import figures
-from al_orchestrator.files import is_intact
+from al_orchestrator.datasets.base import Manifest, PackedDataset
+from al_orchestrator.files import is_intact, write_text
+from al_orchestrator.rounds import Round
 from al_orchestrator.run_dir import RunDir
 from trainers.metrics import Calibration, calibration_of
+
+MOST_ERRORS = 36
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,3 +67,73 @@ def bins_of(seen: Calibration) -> list[dict[str, float]]:
         }
         for number in np.flatnonzero(seen.counts).tolist()
     ]
+
+
+@dataclass(frozen=True)
+class ConfidentError:
+    """An image of the test set whose class the learner is sure of, and wrong about."""
+
+    id: str
+    row: int  # of the packed dataset
+    label: str
+    predicted: str
+    confidence: float  # probability of the predicted class
+
+
+def confident_errors(
+    answers: Answers, manifest: Manifest, most: int = MOST_ERRORS
+) -> list[ConfidentError]:
+    """The errors with the highest confidence, surest first and by id among equals."""
+    predicted = answers.log_probs.argmax(axis=1)
+    confidence = np.exp(answers.log_probs.max(axis=1).astype(np.float64))
+    wrong = np.flatnonzero(predicted != answers.labels)
+    # Rows ascend with ids.
+    surest = wrong[np.lexsort((answers.rows[wrong], -confidence[wrong]))][:most]
+    return [
+        ConfidentError(
+            id=str(manifest.ids[answers.rows[at]]),
+            row=int(answers.rows[at]),
+            label=manifest.classes[answers.labels[at]],
+            predicted=manifest.classes[predicted[at]],
+            confidence=float(confidence[at]),
+        )
+        for at in surest.tolist()
+    ]
+
+
+def draw_errors(errors: Sequence[ConfidentError], data: PackedDataset, path: Path) -> None:
+    """Writes the images of one error and more, each with what it is and what it was taken for."""
+    images = np.load(data.images, mmap_mode="r")
+    captions = [f"{each.label}\n{each.predicted} {each.confidence:.3f}" for each in errors]
+    figures.contact_sheet(images[[each.row for each in errors]], captions, path)
+
+
+def write_errors(errors: Sequence[ConfidentError], path: Path) -> None:
+    """Writes a `.csv` file with a row an error: id, label, predicted, confidence."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["id", "label", "predicted", "confidence"])
+    table.writerows([e.id, e.label, e.predicted, f"{e.confidence:.6f}"] for e in errors)
+    write_text(path, text.getvalue())
+
+
+def curves_of(rounds: Sequence[Round], names: Mapping[str, str]) -> list[figures.Curve]:
+    """Metrics of the test set over labels, for those that were measured.
+
+    Args:
+        rounds: One and more, ascending.
+        names: Of the metrics, without `test/`, and what to call them.
+    """
+    labels = np.array([each.labelled for each in rounds], dtype=np.float64)
+    return [
+        figures.Curve(
+            shown, labels, np.array([each.metrics.get(f"test/{key}", np.nan) for each in rounds])
+        )
+        for key, shown in names.items()
+        if any(f"test/{key}" in each.metrics for each in rounds)
+    ]
+
+
+def recalls(classes: Sequence[str]) -> dict[str, str]:
+    """The metric of each class's recall, and the class's name."""
+    return {f"recall/{code}": name for code, name in enumerate(classes)}

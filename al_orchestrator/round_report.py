@@ -9,21 +9,39 @@
     contact_sheet.png      the batch's images
     round.json             checkpoint reference, metrics, timings, bins of the reliability diagram
 
-Round 0's report has `seed_set.parquet` too. Everything is derived, so the folder may be removed.
+Round 0's report has `seed_set.parquet` too, and that of the last round, which asks for nothing::
+
+    confident_errors.csv   what it is surest of and wrong about: id, label, predicted, confidence
+    confident_errors.png   these images of the test set
+    recall.png             of each class of the test set, over all rounds
+
+Everything is derived, so the folder may be removed.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from al_orchestrator import figures
-from al_orchestrator.answers import answers_of, bins_of, draw_reliability
+from al_orchestrator.answers import (
+    Answers,
+    answers_of,
+    bins_of,
+    confident_errors,
+    curves_of,
+    draw_errors,
+    draw_reliability,
+    recalls,
+    write_errors,
+)
 from al_orchestrator.datasets.base import PackedDataset
 from al_orchestrator.files import replacing, write_text
 from al_orchestrator.pool import Acquired, Pool
+from al_orchestrator.rounds import Round
 from al_orchestrator.run_dir import RunDir
 
 
@@ -46,7 +64,11 @@ def render_round(run: RunDir, pool: Pool, data: PackedDataset, number: int) -> N
         figures.confusion_matrix(counts, data.manifest.classes, folder / "confusion.png")
     answers = answers_of(run, trained)
     seen = None if answers is None else draw_reliability(answers, folder / "reliability.png")
-    snapshot = next(r for r in pool.rounds() if r.number == number)
+    rounds = [each for each in pool.rounds() if each.number <= number]
+    if answers is not None and not batch:
+        _write_errors(answers, data, folder)
+        _write_recall(rounds, data.manifest.classes, folder / "recall.png")
+    snapshot = rounds[-1]
     summary = {
         "round": number,
         "labelled": snapshot.labelled,
@@ -57,6 +79,18 @@ def render_round(run: RunDir, pool: Pool, data: PackedDataset, number: int) -> N
         "reliability": None if seen is None else {"ece": seen.error, "bins": bins_of(seen)},
     }
     write_text(folder / "round.json", json.dumps(summary, indent=2, sort_keys=True) + "\n")
+
+
+def _write_errors(answers: Answers, data: PackedDataset, folder: Path) -> None:
+    errors = confident_errors(answers, data.manifest)
+    write_errors(errors, folder / "confident_errors.csv")
+    if errors:
+        draw_errors(errors, data, folder / "confident_errors.png")
+
+
+def _write_recall(rounds: Sequence[Round], classes: Sequence[str], path: Path) -> None:
+    curves = curves_of(rounds, recalls(classes))
+    figures.learning_curves(curves, path, metric="test recall")
 
 
 def _write_samples(samples: list[Acquired], data: PackedDataset, path: Path) -> None:

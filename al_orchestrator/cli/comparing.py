@@ -213,7 +213,7 @@ def report(
     ] = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Write a run as one HTML page that opens offline: curves, confusion, batches, protocol.
+    """Write a run as one HTML page that opens offline: curves, errors, batches, protocol.
 
     Example: alo report quickstart
     """

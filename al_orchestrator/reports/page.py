@@ -12,11 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from al_orchestrator.answers import answers_of, bins_of, draw_reliability
+from al_orchestrator.answers import (
+    Answers,
+    answers_of,
+    bins_of,
+    confident_errors,
+    curves_of,
+    draw_errors,
+    draw_reliability,
+    recalls,
+)
 from al_orchestrator.config import dump_config, marks_of
-from al_orchestrator.datasets import load
+from al_orchestrator.datasets import PackedDataset, load
 from al_orchestrator.errors import ConfigError
-from al_orchestrator.figures import Curve, confusion_matrix, learning_curves
+from al_orchestrator.figures import confusion_matrix, learning_curves
 from al_orchestrator.pool import Pool
 from al_orchestrator.reports.card import card_of
 from al_orchestrator.reports.runs import status_of
@@ -56,6 +65,7 @@ def run_page(run: RunDir) -> str:
             if each.state is RoundState.CLOSED:
                 render_round(run, pool, data, each.number)
     classes = data.manifest.classes
+    answers = answers_of(run, trained[-1])
     environment = Environment(
         loader=PackageLoader("al_orchestrator.reports"), autoescape=True, undefined=StrictUndefined
     )
@@ -67,7 +77,8 @@ def run_page(run: RunDir) -> str:
         rounds=[_row(each) for each in measured],
         classes=classes,
         last=_last(trained[-1], classes),
-        reliability=_reliability(run, trained[-1]),
+        reliability=None if answers is None else _reliability(answers),
+        errors=None if answers is None else _errors(answers, data),
         asked=[found for each in measured if (found := _asked(run, each)) is not None],
         config=dump_config(status.config),
         version=importlib.metadata.version("al-orchestrator"),
@@ -76,25 +87,17 @@ def run_page(run: RunDir) -> str:
 
 def _curves(measured: Sequence[Round], classes: Sequence[str], mark: str) -> list[Markup]:
     """Accuracies, and recall of each class, over labels."""
-    recalls = {f"recall/{code}": name for code, name in enumerate(classes)}
     both = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
     return [
         _drawn(measured, both, "test", mark),
-        _drawn(measured, recalls, "test recall", mark),
+        _drawn(measured, recalls(classes), "test recall", mark),
     ]
 
 
 def _drawn(measured: Sequence[Round], names: dict[str, str], title: str, mark: str) -> Markup:
     from markupsafe import Markup
 
-    labels = np.array([each.labelled for each in measured], dtype=np.float64)
-    curves = [
-        Curve(
-            shown, labels, np.array([each.metrics.get(f"test/{key}", np.nan) for each in measured])
-        )
-        for key, shown in names.items()
-        if any(f"test/{key}" in each.metrics for each in measured)
-    ]
+    curves = curves_of(measured, names)
     if not curves:
         return Markup("")
     with tempfile.TemporaryDirectory() as folder:
@@ -129,14 +132,21 @@ def _last(trained: Mapping[str, Any], classes: Sequence[str]) -> dict[str, objec
         return {"picture": _inlined(picture), "shares": rows}
 
 
-def _reliability(run: RunDir, trained: Mapping[str, Any]) -> dict[str, object] | None:
-    answers = answers_of(run, trained)
-    if answers is None:
-        return None
+def _reliability(answers: Answers) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "reliability.png"
         seen = draw_reliability(answers, picture)
         return {"picture": _inlined(picture), "ece": f"{seen.error:.4f}", "bins": bins_of(seen)}
+
+
+def _errors(answers: Answers, data: PackedDataset) -> dict[str, object] | None:
+    found = confident_errors(answers, data.manifest)
+    if not found:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder) / "errors.png"
+        draw_errors(found, data, picture)
+        return {"picture": _inlined(picture), "found": found}
 
 
 def _asked(run: RunDir, each: Round) -> dict[str, object] | None:

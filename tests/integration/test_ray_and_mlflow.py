@@ -133,6 +133,10 @@ def test_the_artifacts_of_every_round_are_in_mlflow(resumed: Path) -> None:
         "reliability.png",
         "round.json",
     }
+    (last,) = (resumed / "mlartifacts").glob("**/round-002")
+    of_the_end = {"confident_errors.csv", "confident_errors.png", "recall.png"}
+    assert of_the_end <= {path.name for path in last.iterdir()}
+    assert not names & of_the_end
 
 
 def test_status_and_labels_tell_what_the_ledger_holds(resumed: Path, tmp_path: Path) -> None:

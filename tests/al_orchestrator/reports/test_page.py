@@ -7,6 +7,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -100,6 +101,22 @@ def test_the_printed_calibration_error_is_the_metric(run: RunDir) -> None:
         told = json.loads((run.report(number) / "round.json").read_text())
         assert told["reliability"]["ece"] == told["metrics"]["test/ece"]
         assert sum(each["images"] for each in told["reliability"]["bins"]) == 30
+
+
+def test_the_surest_errors_are_on_the_page_and_in_the_last_report(run: RunDir) -> None:
+    report = run.report(2)
+    lines = (report / "confident_errors.csv").read_text().splitlines()
+    told = json.loads((report / "round.json").read_text())
+    wrong = 30 - int(np.trace(told["train"]["confusion"]))
+    assert 0 < len(lines) - 1 == min(wrong, 36)
+    page = run_page(run)
+    for line in lines[1:]:
+        id_, label, predicted, confidence = line.split(",")
+        cells = (id_, label, predicted, f"{float(confidence):.4f}")
+        assert "".join(f"<td>{cell}</td>" for cell in cells) in page
+    assert (report / "confident_errors.png").exists()
+    assert (report / "recall.png").exists()
+    assert not (run.report(1) / "recall.png").exists()  # it is of all rounds, so of the last
 
 
 def test_without_predictions_of_the_test_set_the_page_goes_without_them(run: RunDir) -> None:
