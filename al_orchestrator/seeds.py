@@ -13,7 +13,9 @@ from typing import Literal
 
 import numpy as np
 
-Purpose = Literal["validation", "seed_set", "train", "predict", "select", "oracle", "evaluate"]
+Purpose = Literal[
+    "validation", "seed_set", "train", "predict", "select", "oracle", "evaluate", "stop_set"
+]
 
 
 def derive_seed(seed: int, number: int, purpose: Purpose, step: int = 0) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from al_orchestrator import stopping
 from al_orchestrator.config import ExperimentConfig
 from al_orchestrator.datasets import pool_ids
 from al_orchestrator.datasets.base import Manifest
@@ -41,7 +42,8 @@ def split(manifest: Manifest, config: ExperimentConfig) -> Splits:
     """The sets of an experiment.
 
     Raises:
-        ConfigError: The budget does not fit the pool, or a label that is needed is unknown.
+        ConfigError: The budget does not fit the pool, a label that is needed is unknown, or a rule
+            looks at a validation set that is empty.
     """
     pool, dropped = pool_ids(manifest, config.dataset.duplicates)
     refusal = config.budget.refusal(len(pool))
@@ -50,6 +52,9 @@ def split(manifest: Manifest, config: ExperimentConfig) -> Splits:
     test = manifest.ids[manifest.splits == "test"]
     sets = Splits(pool, _validation(manifest, config), test, dropped)
     _refuse_unknown_labels(manifest, sets, config)
+    reason = stopping.refusal(config.stop, has_validation=len(sets.validation) > 0)
+    if reason is not None:
+        raise ConfigError(reason)
     return sets
 
 

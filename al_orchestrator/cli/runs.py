@@ -108,6 +108,8 @@ def _show_result(status: RunStatus, root: Path, unsent: int) -> None:
         plain = not console.encoding.lower().startswith("utf")
         labels = [r.labelled for r in measured]
         typer.echo(chart(labels, accuracy, title="test accuracy", is_plain=plain))
+    if status.stopped:
+        typer.echo(f"\nstopped: {status.stopped}")
     if unsent:
         typer.echo(f"\n{unsent} messages wait for the tracking server: alo sync {status.run}")
     elif status.config.tracking.name == "mlflow":

@@ -1,8 +1,8 @@
 """Which fields make an experiment what it is, which may grow, and which are free to change.
 
-*Identity*: a change is another experiment. *Extendable*: the limits of the budget. *Operational*:
-where and how it runs and is shown, and where the dataset lies (what it holds is pinned by its
-fingerprint).
+*Identity*: a change is another experiment. *Extendable*: the limits of the budget, and the rules
+that end a run before it. *Operational*: where and how it runs and is shown, and where the dataset
+lies (what it holds is pinned by its fingerprint).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from al_orchestrator.config.models import ExperimentConfig
 from al_orchestrator.files import digest_of_json
 
-EXTENDABLE = frozenset({"budget.rounds", "budget.total", "budget.fraction"})
+EXTENDABLE = frozenset({"budget.rounds", "budget.total", "budget.fraction", "stop"})
 OPERATIONAL = frozenset(
     {"name", "executor", "ray", "resources", "retries", "tracking", "protocol", "dataset.path"}
 )

@@ -6,12 +6,14 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
 
-from al_orchestrator.config.protocol import Protocol, Scoring, refusal
+from al_orchestrator.config.protocol import Protocol, Scoring
+from al_orchestrator.config.protocol import refusal as protocol_refusal
 from al_orchestrator.datasets import AnyDataset
 from al_orchestrator.executors import RaySettings, Resources
 from al_orchestrator.oracles import AnyOracle, SimulatedOracle
 from al_orchestrator.seed_sets import Stratified
-from al_orchestrator.stopping import Budget
+from al_orchestrator.stopping import AnyRule, Budget
+from al_orchestrator.stopping import refusal as stopping_refusal
 from al_orchestrator.tracking import AnyTracking, MLflowTracking
 from strategies import AnyStrategy, RandomSampling
 from trainers import AnyTrainer
@@ -50,6 +52,8 @@ class ExperimentConfig(BaseModel):
     """Who answers."""
     budget: Budget
     """How many labels are bought, in what portions."""
+    stop: tuple[AnyRule, ...] = ()
+    """What may end the run before its budget does; the first rule that holds."""
     validation: Validation = Validation()
     """The set that chooses an epoch."""
     executor: Literal["ray", "in_process"] = "ray"
@@ -69,7 +73,7 @@ class ExperimentConfig(BaseModel):
 
     @model_validator(mode="after")
     def _keeps_the_protocol(self) -> Self:
-        reason = refusal(self)
+        reason = protocol_refusal(self)
         if reason is not None:
             raise ValueError(reason)
         return self
@@ -104,6 +108,17 @@ class ExperimentConfig(BaseModel):
                 f"seed_set: {chosen.name} needs labelled samples, and there are none before "
                 "round 0; use random"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _rules_look_at_what_they_may(self) -> Self:
+        reason = stopping_refusal(
+            self.stop,
+            has_validation=self.validation.size != 0,
+            may_read_test="test_selection" in self.protocol.allow,
+        )
+        if reason is not None:
+            raise ValueError(reason)
         return self
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from al_orchestrator.stopping import reads_test_set
+
 if TYPE_CHECKING:
     from al_orchestrator.config.models import ExperimentConfig
 
@@ -34,7 +36,7 @@ class Protocol(BaseModel):
     model_config = _FROZEN
 
     allow: tuple[Deviation, ...] = ()
-    """`test_selection`: the test split chooses epochs (`validation.split: test`).
+    """`test_selection`: the test split chooses epochs (`validation.split: test`), or ends runs.
     `augmented_scoring`: the pool is scored under augmentation (`scoring.transform: training`).
     `strategy_tuning`: a sweep gives strategies settings of their own. All of them stand as marks
     on tables, figures and pages."""
@@ -71,6 +73,8 @@ def marks_of(config: ExperimentConfig) -> tuple[str, ...]:
     found = []
     if config.validation.split == "test":
         found.append("epochs were chosen by the test set")
+    if reads_test_set(config.stop):
+        found.append("the test set had a say in when a run ends")
     if config.scoring.transform == "training":
         found.append("the pool was scored under augmentation")
     if "strategy_tuning" in config.protocol.allow:

@@ -246,13 +246,13 @@ def _words(complaint: Mapping[str, Any]) -> str:
 def _field_names(model: type[BaseModel], location: Location) -> list[str]:
     """Keys allowed at `location`, where a union is followed by the tag of its member."""
     models = [model]
-    for part in location:
+    for part in (part for part in location if isinstance(part, str)):  # numbers are of lists
         tagged = [m for m in models if _tag_of(m) == part]
         models = tagged or [
             member
             for m in models
             if part in m.model_fields
-            for member in _members(m.model_fields[str(part)].annotation)
+            for member in _members(m.model_fields[part].annotation)
         ]
     return sorted({name for m in models for name in m.model_fields})
 

@@ -20,12 +20,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from al_orchestrator.controller.ending import Ending
 from al_orchestrator.controller.learner import Learner
 from al_orchestrator.controller.pretraining import Pretraining
 from al_orchestrator.controller.rooms import Rooms
 from al_orchestrator.controller.scoring import Scorer
 from al_orchestrator.controller.selecting import Leavings
-from al_orchestrator.controller.telling import introduction, tell_metrics, tell_round
+from al_orchestrator.controller.telling import introduction, tell_end, tell_metrics, tell_round
 from al_orchestrator.controller.workers import Workers
 from al_orchestrator.errors import InvariantBroken, SelectionRefused
 from al_orchestrator.oracles import Question
@@ -62,6 +63,7 @@ class Controller:
         self._learner = Learner(rooms, workers, pretraining)
         self._scorer = Scorer(rooms, workers, pretraining)
         self._leavings = Leavings(rooms)
+        self._ending = Ending(rooms, workers, pretraining)
 
     def advance(self) -> Step:
         """Does the next step of the run, up to its commit.
@@ -77,16 +79,27 @@ class Controller:
         return step
 
     def reopen_if_extended(self) -> None:
-        """Lets the last round ask after all, if the run was done and its budget has grown."""
+        """Lets the last round ask after all, if the run was done and nothing ends it any more.
+
+        Its budget has grown, then, or a rule that ended it is gone or asks for more. Where the run
+        stays at its end for another reason than before, that reason goes on record.
+        """
         rounds = self._pool.rounds()
         if not rounds or rounds[-1].state is not RoundState.CLOSED:
             return
         last = rounds[-1]
-        if self._next_batch(last):
+        why = self._ending.reason_on_record(last)
+        if why is None:
             self._rooms.run.remove_report(last.number)
             with self._pool.commit() as entry:
                 entry.move(last.number, RoundState.CLOSED, RoundState.TRAINED)
                 entry.event("extended", {"round": last.number})
+                tell_end(entry, None)
+        elif why != self._ending.recorded():
+            logger.info("round %d stays the last one, %s", last.number, why)
+            with self._pool.commit() as entry:
+                entry.event("finished", {"round": last.number, "why": why})
+                tell_end(entry, why)
 
     def _step_of(self, current: Round) -> Callable[[Round], Step]:
         return {
@@ -96,11 +109,6 @@ class Controller:
             RoundState.LABELLED: self._close,
             RoundState.CLOSED: lambda _: Step.DONE,
         }[current.state]
-
-    def _next_batch(self, current: Round) -> int:
-        return self._config.budget.next_batch(
-            number=current.number, spent=current.labelled, pool_size=len(self._rooms.splits.pool)
-        )
 
     # The seed set, which round 0 trains on.
 
@@ -161,9 +169,10 @@ class Controller:
     # TRAINED -> QUERIED, or CLOSED for the last round
 
     def _query(self, current: Round) -> Step:
-        size = self._next_batch(current)
-        if size == 0:
-            return self._finish(current)
+        why = self._ending.reason(current)
+        if why is not None:
+            return self._finish(current, why)
+        size = self._ending.next_batch(current)
         strategy = self._strategy.at_round(current.number)
         chosen, seconds = self._choose(current, strategy, size, step=0)
         key = self._scorer.embedding_key(current.number, strategy)
@@ -211,13 +220,15 @@ class Controller:
                 "asked before"
             )
 
-    def _finish(self, current: Round) -> Step:
+    def _finish(self, current: Round, why: str) -> Step:
         with self._pool.commit() as entry:
             entry.move(current.number, RoundState.TRAINED, RoundState.CLOSED)
             tell_round(self._rooms, entry, current)
+            tell_end(entry, why)
             entry.tell("status", {"status": "FINISHED"})
-            entry.event("finished", {"round": current.number})
+            entry.event("finished", {"round": current.number, "why": why})
         self._tidy(current.number)
+        logger.info("round %d is the last one, %s", current.number, why)
         return Step.COMMITTED
 
     # QUERIED -> LABELLED

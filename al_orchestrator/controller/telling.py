@@ -105,6 +105,12 @@ def tell_round(rooms: Rooms, entry: Entry, current: Round) -> None:
     entry.tell("artifacts", folder)
 
 
+def tell_end(entry: Entry, why: str | None) -> None:
+    """Why the run ended, or that it goes on after all, as a tag."""
+    tags = {"alo.stopped": "not yet" if why is None else why}
+    entry.tell("run", {"params": {}, "tags": tags, "datasets": []})
+
+
 def _flatten(value: Any, path: str = "") -> dict[str, str]:
     if isinstance(value, Mapping):
         return {

@@ -13,7 +13,9 @@ from al_orchestrator.errors import LedgerError
 from al_orchestrator.pool.schema import ATTEMPT, EVENT, LABEL, OUTBOX, QUERY, ROUND, STAGE
 from al_orchestrator.rounds import RoundState
 
-StageName = Literal["seed_set", "pretrain", "embed", "train", "score", "select", "label"]
+StageName = Literal[
+    "seed_set", "pretrain", "embed", "train", "stop_set", "score", "select", "label"
+]
 Outcome = Literal["recorded", "failed", "lost", "interrupted"]
 
 

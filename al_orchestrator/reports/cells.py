@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from al_orchestrator.errors import ConfigError
+from al_orchestrator.metric_names import lower_is_better
 from al_orchestrator.reports.curves import (
     FINISHED,
     RunCurve,
@@ -22,7 +23,7 @@ from al_orchestrator.reports.statistics import (
     t_interval,
 )
 from al_orchestrator.reports.targets import LabelsToTarget, labels_to_target
-from al_orchestrator.reports.verdicts import lower_is_better, verdict_in_cell
+from al_orchestrator.reports.verdicts import verdict_in_cell
 
 
 @dataclass(frozen=True)

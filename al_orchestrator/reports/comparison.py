@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from al_orchestrator.errors import ConfigError
+from al_orchestrator.metric_names import lower_is_better
 from al_orchestrator.reports.cells import Cell, build_cell
 from al_orchestrator.reports.curves import RunCurve
 from al_orchestrator.reports.penalty import Penalty, penalty_matrix
-from al_orchestrator.reports.verdicts import REGIMES_FOR_A_WIN, lower_is_better, overall_verdict
+from al_orchestrator.reports.verdicts import REGIMES_FOR_A_WIN, overall_verdict
 
 CellKey = tuple[str, int, int, str]
 

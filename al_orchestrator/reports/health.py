@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from al_orchestrator.metric_names import lower_is_better
 from al_orchestrator.reports.cells import Cell
 from al_orchestrator.reports.curves import RunCurve, aulc
 from al_orchestrator.reports.statistics import Interval, t_interval
-from al_orchestrator.reports.verdicts import lower_is_better
 
 FALL = 0.05
 """A fall of a share by this much, from one round to the next or below random's start, is suspect.

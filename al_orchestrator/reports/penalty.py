@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from al_orchestrator.metric_names import lower_is_better
 from al_orchestrator.reports.curves import RunCurve
 from al_orchestrator.reports.statistics import paired_p, t_interval
-from al_orchestrator.reports.verdicts import lower_is_better
 
 ALPHA = 0.05
 LEAST_PAIRS = 3

@@ -12,7 +12,7 @@ import numpy as np
 
 from al_orchestrator.config import ExperimentConfig, load_config, marks_of
 from al_orchestrator.errors import ConfigError
-from al_orchestrator.pool import Acquired, Pool
+from al_orchestrator.pool import Acquired, Event, Pool
 from al_orchestrator.reports.curves import Background, RunCurve
 from al_orchestrator.rounds import Round, RoundState
 from al_orchestrator.run_dir import RunDir, Workspace
@@ -36,6 +36,7 @@ class RunStatus:
     lost_workers: int
     owner: Mapping[str, object] | None
     why: str  # of the last failure, if that is how it stands
+    stopped: str  # the limit or rule that ended it, if it is finished and its ledger says so
     fingerprint: str  # of the dataset it was started on
     config: ExperimentConfig
     planned: Mapping[str, Any] = field(default_factory=dict)  # sizes of the sets, once on record
@@ -57,6 +58,7 @@ class RunStatus:
             "lost_workers": self.lost_workers,
             "owner": self.owner,
             "why": self.why,
+            "stopped": self.stopped,
             "rounds": [
                 {
                     "number": r.number,
@@ -128,6 +130,7 @@ def status_of(run: RunDir) -> RunStatus:
         lost_workers=lost,
         owner=owner,
         why=str(last.detail.get("why", "")) if last is not None and state == "failed" else "",
+        stopped=_end_of(events) if state == "finished" else "",
         fingerprint=provenance.dataset if provenance is not None else "",
         config=config,
         planned=planned,
@@ -144,12 +147,21 @@ def _batches(acquired: Sequence[Acquired]) -> tuple[frozenset[str], ...]:
     return tuple(map(frozenset, asked))
 
 
+def _end_of(events: Sequence[Event]) -> str:
+    ends = [str(event.detail.get("why", "")) for event in events if event.kind == "finished"]
+    return ends[-1] if ends else ""
+
+
 def plan_of(status: RunStatus) -> str:
     """What going on with a run would do first."""
     if status.state == "running":
         return f"{status.run} is being driven; there is nothing to resume"
     if status.state == "finished":
-        return f"{status.run} is finished with {status.labels} labels; a larger budget goes on"
+        by = f" ({status.stopped})" if status.stopped else ""
+        return (
+            f"{status.run} is finished with {status.labels} labels{by}; a larger budget, or fewer "
+            "stopping rules, goes on"
+        )
     if not status.rounds:
         return f"{status.run}: choose and label the seed set, then train round 0"
     last = status.rounds[-1]

@@ -46,6 +46,18 @@ def run_details(status: RunStatus) -> Group:
         f"{status.run}: {status.state}, {status.config.strategy.name}, seed {status.config.seed}",
         f"spent {spent}; starts: {status.starts}, lost workers: {status.lost_workers}",
     ]
+    lines += _particulars(status)
+    times: dict[str, float] = {}
+    for each in status.rounds:
+        for stage, seconds in each.seconds.items():
+            times[stage] = times.get(stage, 0.0) + seconds
+    lines.append("time: " + ", ".join(f"{stage} {s:.1f} s" for stage, s in times.items()))
+    return Group(*lines, round_table(status.rounds))
+
+
+def _particulars(status: RunStatus) -> list[str]:
+    """What is not so with every run."""
+    lines = [f"stopped: {status.stopped}"] if status.stopped else []
     if status.looked_at:
         lines.append(
             f"the seed set was balanced by looking at {status.looked_at:,} labels: "
@@ -60,12 +72,7 @@ def run_details(status: RunStatus) -> Group:
         lines.append(f"{status.unsent} messages the tracking server has not taken")
     if status.why:
         lines.append(f"last failure: {status.why}")
-    times: dict[str, float] = {}
-    for each in status.rounds:
-        for stage, seconds in each.seconds.items():
-            times[stage] = times.get(stage, 0.0) + seconds
-    lines.append("time: " + ", ".join(f"{stage} {s:.1f} s" for stage, s in times.items()))
-    return Group(*lines, round_table(status.rounds))
+    return lines
 
 
 def _number(value: float | None) -> str:

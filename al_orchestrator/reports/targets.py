@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from al_orchestrator.metric_names import lower_is_better
 from al_orchestrator.reports.curves import RunCurve, labels_to_reach
-from al_orchestrator.reports.verdicts import lower_is_better
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,7 @@ from collections.abc import Sequence
 
 from al_orchestrator.reports.statistics import Interval
 
-_LOWER_IS_BETTER = frozenset({"nll", "ece", "loss", "error", "brier"})
 REGIMES_FOR_A_WIN = 2
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether a smaller value of `metric` is the better one, judged by its last word."""
-    return metric.rsplit("/", 1)[-1].rsplit("_", 1)[-1] in _LOWER_IS_BETTER
 
 
 def verdict_in_cell(difference: Interval | None, baseline: str | None, *, lower: bool) -> str:

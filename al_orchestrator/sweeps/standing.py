@@ -63,7 +63,7 @@ def _standing(workspace: Workspace, trial: Trial) -> Standing:
         return Standing(trial, "unreadable", why="\n".join(["it is another experiment:", *lines]))
     return Standing(
         trial,
-        _with_budget(status, trial),
+        _with_limits(status, trial),
         labels=status.labels,
         rounds=sum(bool(r.metrics) for r in status.rounds),
         seconds=sum(sum(r.seconds.values()) for r in status.rounds),
@@ -71,10 +71,11 @@ def _standing(workspace: Workspace, trial: Trial) -> Standing:
     )
 
 
-def _with_budget(status: RunStatus, trial: Trial) -> State:
-    """A finished run whose budget the sweep has raised since is to go on."""
-    is_raised = status.config.budget != trial.config.budget
-    return "interrupted" if status.state == "finished" and is_raised else status.state
+def _with_limits(status: RunStatus, trial: Trial) -> State:
+    """A finished run whose budget or stopping rules the sweep has changed since may go on."""
+    old, new = status.config, trial.config
+    is_changed = (old.budget, old.stop) != (new.budget, new.stop)
+    return "interrupted" if status.state == "finished" and is_changed else status.state
 
 
 def remaining_seconds(found: Sequence[Standing]) -> float | None:

@@ -30,9 +30,9 @@ from al_orchestrator.config import ExperimentConfig, load_config
 from al_orchestrator.config.source import Override, read_source
 from al_orchestrator.errors import ConfigError
 from al_orchestrator.files import digest_of_json
+from al_orchestrator.metric_names import is_of_test_set, lower_is_better
 from al_orchestrator.reports.curves import FINISHED
 from al_orchestrator.reports.runs import status_of
-from al_orchestrator.reports.verdicts import lower_is_better
 from al_orchestrator.run_dir import Workspace
 from al_orchestrator.sweeps.plan import Plan, Trial
 from al_orchestrator.sweeps.standing import Standing, standings
@@ -160,7 +160,7 @@ class TuneConfig(BaseModel):
     @field_validator("metric")
     @classmethod
     def _the_test_set_decides_nothing(cls, metric: str) -> str:
-        if "test/" in metric:
+        if is_of_test_set(metric):
             raise ValueError(
                 f"{metric} is of the test set, which decides nothing; take validation/…"
             )

@@ -59,6 +59,14 @@ def test_a_deviation_is_refused_with_the_way_out_and_marked_once_declared(deviat
     assert mark
 
 
+def test_a_rule_that_reads_the_test_set_has_to_be_declared() -> None:
+    stop = [{"name": "target", "metric": "test/accuracy", "value": 0.9}]
+    with pytest.raises(ValidationError, match=r"protocol\.allow: \[test_selection\]"):
+        config_with(stop=stop)
+    [mark] = marks_of(config_with(stop=stop, protocol={"allow": ["test_selection"]}))
+    assert "when a run ends" in mark
+
+
 def test_what_is_allowed_and_not_done_leaves_no_mark() -> None:
     assert marks_of(config_with(protocol={"allow": ["test_selection", "augmented_scoring"]})) == ()
 

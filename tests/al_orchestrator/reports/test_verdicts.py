@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from al_orchestrator.metric_names import lower_is_better
 from al_orchestrator.reports import Interval
-from al_orchestrator.reports.verdicts import lower_is_better, overall_verdict, verdict_in_cell
+from al_orchestrator.reports.verdicts import overall_verdict, verdict_in_cell
 
 
 def around(mean: float, half: float = 0.5) -> Interval:

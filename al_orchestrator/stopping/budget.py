@@ -1,4 +1,4 @@
-"""When a run has asked for enough, and how many samples the next batch holds."""
+"""How many labels a run may buy, and how many samples the next batch holds."""
 
 from __future__ import annotations
 
@@ -65,6 +65,18 @@ class Budget(BaseModel):
         if self.rounds is not None and number + 1 >= self.rounds:
             return 0
         return max(0, min(self.batch_size, self._limit(pool_size) - spent))
+
+    def end(self, *, number: int, spent: int, pool_size: int) -> str | None:
+        """The limit that round `number` has reached, in words; None if it asks for a batch."""
+        if self.next_batch(number=number, spent=spent, pool_size=pool_size):
+            return None
+        if self.rounds is not None and number + 1 >= self.rounds:
+            return f"budget: {self.rounds:,} rounds"
+        if spent >= pool_size:
+            return f"budget: all {pool_size:,} samples of the pool"
+        if self.total is not None and spent >= self.total:
+            return f"budget: {self.total:,} labels"
+        return f"budget: {self.fraction:g} of the pool"
 
     def _limit(self, pool_size: int) -> int:
         total = pool_size if self.total is None else self.total
