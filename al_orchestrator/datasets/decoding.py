@@ -151,6 +151,15 @@ def _flatten(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
+def resized(pixels: npt.NDArray[np.uint8], image_size: int) -> npt.NDArray[np.uint8]:
+    """(H, W, Ch) to (image_size, image_size, Ch), by the same law as `decode`."""
+    from PIL import Image
+
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    smaller = np.array(resize(image, image_size, "stretch"), dtype=np.uint8)
+    return smaller.reshape(image_size, image_size, pixels.shape[2])
+
+
 def resize(image: Image.Image, image_size: int, fit: Fit) -> Image.Image:
     """A square image: its centre, or all of it stretched; bilinear, antialiased."""
     from PIL import Image, ImageOps

@@ -15,9 +15,16 @@ from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from al_orchestrator.datasets.base import DatasetReader, Record, Skipped, Split
-from al_orchestrator.datasets.decoding import OnBadImage, UnreadableImage, decode, refuse_or_skip
+from al_orchestrator.datasets.decoding import (
+    OnBadImage,
+    UnreadableImage,
+    decode,
+    refuse_or_skip,
+    resized,
+)
 from al_orchestrator.datasets.ferplus import (
     FERPLUS_CLASSES,
     NoMajority,
@@ -75,6 +82,8 @@ class FER2013(DatasetReader):
     the same images and labels, but training aims at each expression's share of the votes."""
     votes: Path | None = None
     """`fer2013new.csv` of FER+, for labels of the CSV; a Parquet file has a column of them."""
+    image_size: int = Field(default=_SIDE, ge=8, le=_SIDE)
+    """Side of the images in pixels; smaller ones cost less, and show less."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -82,6 +91,8 @@ class FER2013(DatasetReader):
 
     def source_state(self) -> Mapping[str, object]:
         state = self._source_state()
+        if self.image_size != _SIDE:
+            state = {**state, "image_size": self.image_size}
         if self.labels == "fer2013":
             return state
         votes = {} if self.votes is None else {"votes": file_state(self.votes)}
@@ -96,6 +107,16 @@ class FER2013(DatasetReader):
         return {"kind": kind, "on_bad_image": self.on_bad_image, **state}
 
     def records(self) -> Iterator[Record | Skipped]:
+        if self.image_size == _SIDE:
+            return self._read()
+        return (self._scaled(record) for record in self._read())
+
+    def _scaled(self, record: Record | Skipped) -> Record | Skipped:
+        if isinstance(record, Skipped):
+            return record
+        return replace(record, image=resized(record.image, self.image_size))
+
+    def _read(self) -> Iterator[Record | Skipped]:
         match self._kind():
             case "folder":
                 return self._read_folder()

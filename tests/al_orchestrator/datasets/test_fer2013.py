@@ -249,3 +249,19 @@ def test_the_real_set_has_the_published_counts_and_duplicates(tmp_path: Path) ->
     assert list(found.counts["val"].values()) == [467, 56, 496, 895, 653, 415, 607]
     assert (found.repeats, found.conflicting, found.leaking) == (1_851, 70, 568)
     assert found.image_shape == (48, 48, 1)
+
+
+def test_images_may_be_scaled_down_alike_from_every_form(as_csv: Path, as_parquet: Path) -> None:
+    whole = read(as_csv)
+    for source in (as_csv, as_parquet):
+        dataset = FER2013(path=source, image_size=24)
+        small = [item for item in dataset.records() if isinstance(item, Record)]
+        assert [r.id for r in small] == [r.id for r in whole]
+        for full, scaled in zip(whole, small, strict=True):
+            assert scaled.image.shape == (24, 24, 1)
+            assert (scaled.label, scaled.split) == (full.label, full.split)
+            # Where the gradient is smooth, and it is nearly everywhere, a pixel is a mean of four.
+            means = full.image.reshape(24, 2, 24, 2).mean(axis=(1, 3))
+            assert np.median(np.abs(scaled.image[..., 0] - means)) <= 1.5
+    assert "image_size" not in FER2013(path=as_csv).source_state()
+    assert FER2013(path=as_csv, image_size=24).source_state()["image_size"] == 24
