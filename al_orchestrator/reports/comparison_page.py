@@ -92,7 +92,7 @@ def _figure(cell: Cell, runs: Sequence[RunCurve], metric: str, *, with_library: 
     figure.update_layout(
         template="simple_white",
         height=430,
-        margin={"l": 60, "r": 20, "t": 10, "b": 50},
+        margin={"l": 60, "r": 20, "t": 36, "b": 50},
         xaxis_title="labels",
         yaxis_title=metric,
         hovermode="x unified",
@@ -123,6 +123,7 @@ def _traces(curve: Curve, colour: str) -> list[Any]:
             go.Scatter(
                 x=[*curve.labels, *curve.labels[::-1]],
                 y=[*curve.high, *curve.low[::-1]],
+                mode="lines",
                 fill="toself",
                 fillcolor=f"rgba({red},{green},{blue},0.15)",
                 line={"width": 0},

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -51,7 +51,9 @@ def render_sections(details: CellDetails, *, baseline: str | None) -> Renderable
             collapse_padding=True,
         )
         for number, name in enumerate(section.header):
-            table.add_column(escape(name), justify="right" if number else "left")
+            is_name = number == 0
+            justify: JustifyMethod = "left" if is_name else "right"
+            table.add_column(escape(name), justify=justify, no_wrap=is_name)
         for row in section.rows:
             table.add_row(*map(escape, row))
         parts += [table, *(Text(note, style="dim") for note in section.notes)]
