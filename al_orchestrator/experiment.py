@@ -22,6 +22,7 @@ from al_orchestrator.config import (
     load_config,
 )
 from al_orchestrator.controller import Blind, Controller, Rooms, Step, Watcher
+from al_orchestrator.controller.corpus import corpus_of
 from al_orchestrator.datasets import PackedDataset
 from al_orchestrator.errors import LedgerError, RunMismatch
 from al_orchestrator.executors import Executor, open_executor
@@ -79,6 +80,7 @@ class Experiment:
             if not is_new:
                 _take_folder(stack, run, config)
             data, splits = checked_data(config, workspace)
+            corpus = corpus_of(config, data, splits, workspace.root)
             if is_new:  # or was; another process may be as fast, and then has the lock
                 _take_folder(stack, run, config)
             pool = _found(stack, run, config, data)
@@ -91,6 +93,7 @@ class Experiment:
                 pool=pool,
                 data=data,
                 splits=splits,
+                corpus=corpus,
                 encoders=workspace.encoders,
                 executor=executor,
                 committed=mirror.notify,

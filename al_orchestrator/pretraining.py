@@ -10,6 +10,7 @@ from pathlib import Path
 from al_orchestrator.checking import checked_data
 from al_orchestrator.config import ExperimentConfig
 from al_orchestrator.controller import Blind, Watcher
+from al_orchestrator.controller.corpus import corpus_of
 from al_orchestrator.controller.pretraining import recipe_for, watched_by
 from al_orchestrator.encoder_store import EncoderStore, Recipe, StoredEncoder
 from al_orchestrator.errors import ConfigError
@@ -18,7 +19,7 @@ from al_orchestrator.executors.base import Job
 from al_orchestrator.executors.together import submit_together
 from al_orchestrator.experiment import LazyExecutor
 from al_orchestrator.run_dir import Workspace
-from trainers import Encoder, Images, Pretrainer, PretrainReport, PretrainTask
+from trainers import Encoder, Pretrainer, PretrainReport, PretrainTask
 from trainers.pretraining import HISTORY_FILE
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,8 @@ def pretrain(
     workspace = Workspace(Path(root).resolve())
     encoder, method = _asked_for(config)
     data, splits = checked_data(config, workspace)
-    recipe = recipe_for(encoder, seed=config.seed, data=data, pool=splits.pool, labelled=None)
+    corpus = corpus_of(config, data, splits, workspace.root)
+    recipe = recipe_for(encoder, seed=config.seed, corpus=corpus, labelled=None)
     store = EncoderStore(workspace.encoders)
     with store.held(recipe.key):
         found = store.find(recipe.key)
@@ -50,10 +52,9 @@ def pretrain(
             return found, False
         executor = LazyExecutor(config)
         try:
-            manifest = data.manifest
             task = PretrainTask(
-                images=Images(path=data.images, mean=manifest.mean, std=manifest.std),
-                rows=manifest.rows_of(splits.pool),
+                images=corpus.images,
+                rows=corpus.rows,
                 seed=recipe.seed,
                 out_dir=_new_attempt(store, recipe),
                 cache_dir=workspace.encoders,

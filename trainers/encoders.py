@@ -56,8 +56,8 @@ class Encoder(BaseModel):
     weights: Path | None = None
     """Checkpoint to start from: ours, a contrastive `last.pth`, or a plain state dict."""
     pretrain: AnyPretrainer | None = None
-    """How to learn the weights from the pool's images before the first round; done once for the
-    same images, method and seed, and kept in the workspace."""
+    """How to learn the weights from the pool's images, or those of `pretrain_on`, before the first
+    round; done once for the same images, method and seed, and kept in the workspace."""
     parts: dict[str, Path] = Field(default_factory=dict)
     """Files for parts of the network by name, the rest being drawn; `{ir_back: ir50.pth,
     face_landback: mobilefacenet.pth.tar}` of a POSTER."""

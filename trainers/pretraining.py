@@ -64,7 +64,7 @@ class PretrainTask:
     """Everything one pretraining needs, on any machine, twice."""
 
     images: Images
-    rows: Rows  # (N,) of the pool; never of the validation or test set
+    rows: Rows  # (N,) of the pool, or without any label; never of the validation or test set
     seed: int  # in [0, 2**63)
     out_dir: Path  # this attempt's own folder; exists
     cache_dir: Path

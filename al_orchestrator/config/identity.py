@@ -15,7 +15,17 @@ from al_orchestrator.files import digest_of_json
 
 EXTENDABLE = frozenset({"budget.rounds", "budget.total", "budget.fraction", "stop"})
 OPERATIONAL = frozenset(
-    {"name", "executor", "ray", "resources", "retries", "tracking", "protocol", "dataset.path"}
+    {
+        "name",
+        "executor",
+        "ray",
+        "resources",
+        "retries",
+        "tracking",
+        "protocol",
+        "dataset.path",
+        "pretrain_on.path",  # the images are pinned by the encoder's key
+    }
 )
 
 

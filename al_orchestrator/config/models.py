@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validat
 
 from al_orchestrator.config.protocol import Protocol, Scoring
 from al_orchestrator.config.protocol import refusal as protocol_refusal
-from al_orchestrator.datasets import AnyDataset
+from al_orchestrator.datasets import AnyDataset, Unlabelled
 from al_orchestrator.executors import RaySettings, Resources
 from al_orchestrator.oracles import AnyOracle, SimulatedOracle
 from al_orchestrator.seed_sets import Stratified
@@ -42,6 +42,9 @@ class ExperimentConfig(BaseModel):
     """Fixes validation set, seed set, initial weights, augmentation and selection."""
     dataset: AnyDataset
     """Where the images come from."""
+    pretrain_on: Unlabelled | None = None
+    """Images without labels, from which an encoder with a `pretrain` is learned instead of from
+    the pool's."""
     strategy: AnyStrategy
     """Which samples to label next."""
     seed_set: AnyStrategy | Stratified = Field(default=RandomSampling(), discriminator="name")
@@ -76,6 +79,29 @@ class ExperimentConfig(BaseModel):
         reason = protocol_refusal(self)
         if reason is not None:
             raise ValueError(reason)
+        return self
+
+    @model_validator(mode="after")
+    def _other_images_need_a_method_for_them(self) -> Self:
+        if self.pretrain_on is None:
+            return self
+        encoder = self.trainer.pretraining()
+        if encoder is None or encoder.pretrain is None:
+            raise ValueError(
+                "pretrain_on names images to learn an encoder from, and no encoder has a "
+                "`pretrain`; give it one, as in trainer.encoder.pretrain: simclr, or leave "
+                "pretrain_on out"
+            )
+        if encoder.pretrain.reads_labels:
+            raise ValueError(
+                f"{encoder.pretrain.name} learns from labels of the pool, and images of "
+                "pretrain_on have none; take another pretrain, or leave pretrain_on out"
+            )
+        if encoder.pretrain.watch_every:
+            raise ValueError(
+                "pretrain.watch_every looks at the validation set, which does not lie among the "
+                "images of pretrain_on; set it to 0"
+            )
         return self
 
     @model_validator(mode="after")

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from al_orchestrator.controller.corpus import Corpus
 from al_orchestrator.controller.rooms import Rooms
 from al_orchestrator.controller.telling import tell_encoder
 from al_orchestrator.controller.workers import Place, Workers
 from al_orchestrator.datasets.base import PackedDataset
 from al_orchestrator.encoder_store import EncoderStore, Recipe, StoredEncoder, recipe_of
 from al_orchestrator.errors import InvariantBroken, LedgerError
-from al_orchestrator.splits import Ids, Splits, examples
+from al_orchestrator.splits import Splits, examples
 from trainers import AnyTrainer, Encoder, Examples, PretrainTask
 from trainers.base import Trainer
 from trainers.pretraining import Pretrainer, nobody
@@ -29,17 +30,14 @@ from trainers.pretraining import Pretrainer, nobody
 logger = logging.getLogger(__name__)
 
 
-def recipe_for(
-    encoder: Encoder, *, seed: int, data: PackedDataset, pool: Ids, labelled: Examples | None
-) -> Recipe:
-    """The recipe of an encoder on the pool's images; validation and test set are unseen."""
-    manifest = data.manifest
-    rows = manifest.rows_of(pool)
+def recipe_for(encoder: Encoder, *, seed: int, corpus: Corpus, labelled: Examples | None) -> Recipe:
+    """The recipe of an encoder on these images; validation and test set are unseen."""
+    rows = corpus.rows
     images = {
-        "hashes": manifest.image_hashes[rows].tolist(),
-        "shape": list(manifest.image_shape),
-        "mean": list(manifest.mean),
-        "std": list(manifest.std),
+        "hashes": corpus.manifest.image_hashes[rows].tolist(),
+        "shape": list(corpus.manifest.image_shape),
+        "mean": list(corpus.images.mean),
+        "std": list(corpus.images.std),
     }
     if labelled is not None:
         # Positions in the pool: rows of the file may differ where the images are the same.
@@ -93,8 +91,7 @@ class Pretraining:
         recipe = recipe_for(
             encoder,
             seed=self._rooms.config.seed,
-            data=self._rooms.data,
-            pool=self._rooms.splits.pool,
+            corpus=self._rooms.corpus,
             labelled=labelled,
         )
         with self._store.held(recipe.key):
@@ -118,12 +115,12 @@ class Pretraining:
     ) -> StoredEncoder:
         method = encoder.pretrain
         assert method is not None
-        rows = self._rooms.data.manifest.rows_of(self._rooms.splits.pool)
+        corpus = self._rooms.corpus
 
         def task(out_dir: Path, resume_from: Path | None) -> PretrainTask:
             return PretrainTask(
-                images=self._rooms.images,
-                rows=rows,
+                images=corpus.images,
+                rows=corpus.rows,
                 seed=recipe.seed,
                 out_dir=out_dir,
                 cache_dir=self._rooms.encoders,
@@ -145,7 +142,7 @@ class Pretraining:
             "pretraining %s by %s on %s images, into %s",
             encoder.name,
             method.name,
-            f"{len(rows):,}",
+            f"{len(corpus.rows):,}",
             folder,
         )
         pretrain = partial(method.pretrain, encoder)
@@ -153,7 +150,7 @@ class Pretraining:
             0, "pretrain", pretrain, task, place, lambda whole: whole.shared_by(method.workers)
         )
         labels = 0 if labelled is None else len(labelled)
-        return self._store.publish(recipe, report, images=len(rows), labels=labels)
+        return self._store.publish(recipe, report, images=len(corpus.rows), labels=labels)
 
     def _record(self, stored: StoredEncoder, seconds: float, *, is_new: bool) -> None:
         recorded = self._rooms.pool.stage(0, "pretrain")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from al_orchestrator.config import ExperimentConfig
+from al_orchestrator.controller.corpus import Corpus
 from al_orchestrator.datasets.base import PackedDataset
 from al_orchestrator.executors.base import Executor
 from al_orchestrator.pool import Pool
@@ -48,6 +49,7 @@ class Rooms:
     pool: Pool
     data: PackedDataset
     splits: Splits
+    corpus: Corpus  # what the encoder is learned from
     encoders: Path  # what depends on an encoder alone, shared between runs
     executor: Callable[[], Executor]  # opened at the first call
     committed: Callable[[], None]  # told after each commit

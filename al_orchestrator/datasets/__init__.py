@@ -22,6 +22,7 @@ from al_orchestrator.datasets.digits import Digits
 from al_orchestrator.datasets.duplicates import DuplicateReport, find_duplicates, pool_ids
 from al_orchestrator.datasets.faces import DrawnFaces
 from al_orchestrator.datasets.fer2013 import FER2013
+from al_orchestrator.datasets.flat_folder import Unlabelled
 from al_orchestrator.datasets.image_folder import ImageFolder
 from al_orchestrator.datasets.pack import load, pack, verify
 from al_orchestrator.datasets.rafdb import RAFDB
@@ -51,6 +52,7 @@ __all__ = [
     "PackedDataset",
     "Record",
     "Skipped",
+    "Unlabelled",
     "describe",
     "find_duplicates",
     "load",

@@ -56,9 +56,15 @@ def find_splits(
             there = ", ".join(folder.name for folder in folders) or "no folder at all"
             raise DatasetError(
                 f"{root} has no {split} split: it needs a folder named {' or '.join(accepted)}, "
-                f"and holds {there}"
+                f"and holds {there}{_unlabelled(root)}"
             )
     return found
+
+
+def _unlabelled(root: Path) -> str:
+    if not any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in root.iterdir()):
+        return ""
+    return "; images without labels are for `pretrain_on`, beside a dataset that has some"
 
 
 def named_splits(root: Path, names: Mapping[Split, str]) -> dict[Split, Path]:
@@ -87,7 +93,8 @@ def class_folders(split_folder: Path) -> list[Path]:
     if strays:
         raise DatasetError(
             f"{split_folder / strays[0]} lies in no class folder ({len(strays)} such images); "
-            f"images belong in {split_folder.name}/<class>/"
+            f"images belong in {split_folder.name}/<class>/, those without labels in a folder of "
+            "`pretrain_on`"
         )
     return _subfolders(split_folder)
 
@@ -115,7 +122,7 @@ def folder_state(root: Path, splits: Mapping[Split, Path]) -> dict[str, object]:
 
 def tree_state(root: Path) -> dict[str, object]:
     """The same of every file below a folder, whatever lies where."""
-    listing = [(path.relative_to(root).as_posix(), *_stamp(path)) for path in _files(root)]
+    listing = [(_valid(path.relative_to(root).as_posix()), *_stamp(path)) for path in _files(root)]
     return {"path": str(root.resolve()), "files": len(listing), "listing": digest_of_json(listing)}
 
 
@@ -130,6 +137,11 @@ def file_state(path: Path) -> dict[str, object]:
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
     return {"path": str(path.resolve()), "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+
+
+def files_below(root: Path) -> Iterator[Path]:
+    """Every file below a folder in a fixed order, but what is hidden or left by file managers."""
+    yield from _files(root)
 
 
 def _stamp(path: Path) -> tuple[int, int]:

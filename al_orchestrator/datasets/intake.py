@@ -61,11 +61,13 @@ class Intake:
     def finish(self) -> None:
         """Checks that train and test are there, and that train shows every class.
 
+        A source without classes has no labels, and so nothing to be tested on.
+
         Raises:
             DatasetError: One is missing; the message names it.
         """
         splits = Counter(self.builder.splits)
-        for split in ("train", "test"):
+        for split in ("train", "test") if self.classes else ("train",):
             if not splits[split]:
                 raise DatasetError(
                     f"split {split!r} has no usable image ({self.skipped.total()} were skipped); "

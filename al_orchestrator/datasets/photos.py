@@ -40,7 +40,7 @@ class Photos(DatasetReader):
         *,
         id: str,  # noqa: A002
         split: Split,
-        label: str,
+        label: str | None,
         box: Box | None = None,
     ) -> Record | Skipped:
         """One image, or what of it lies in `box`, with what is known of it."""
