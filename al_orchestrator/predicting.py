@@ -22,7 +22,7 @@ from al_orchestrator.executors import open_executor
 from al_orchestrator.files import is_intact
 from al_orchestrator.pool import Pool
 from al_orchestrator.run_dir import RunDir, Workspace
-from trainers import FERClassifier, Images, PredictTask
+from trainers import FERClassifier, Images, Output, PredictTask, Saliency
 from trainers.base import Trainer
 from trainers.metrics import classification_metrics
 
@@ -54,6 +54,16 @@ class Predicted:
     paths: tuple[Path, ...]
     log_probs: Floats  # (N, C)
     skipped: dict[str, str] = field(default_factory=dict)  # file -> why it could not be read
+    explained: Explained | None = None  # where it was to be
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """Images, and what in each speaks for the class the learner answers with."""
+
+    images: npt.NDArray[np.uint8]  # (N, H, W, Ch) as the learner is shown them
+    maps: Floats  # (N, H, W), 0 and more
+    log_probs: Floats  # (N, C)
 
 
 @dataclass(frozen=True)
@@ -177,13 +187,20 @@ def _files_at(path: Path) -> Iterator[Path]:
     yield from found
 
 
-def predict_files(learner: Learner, files: Sequence[Path], *, skip_bad: bool = False) -> Predicted:
+def predict_files(
+    learner: Learner,
+    files: Sequence[Path],
+    *,
+    skip_bad: bool = False,
+    saliency: Saliency | None = None,
+) -> Predicted:
     """Log-probabilities of image files, converted as the dataset's own were.
 
     Args:
         learner: Of `learner_of`.
         files: Of any size and colour.
         skip_bad: Leave out what cannot be read, and say so, instead of stopping.
+        saliency: Explain the answers too, in this way.
 
     Raises:
         DatasetError: A file is no whole image, or no image can be read.
@@ -193,27 +210,44 @@ def predict_files(learner: Learner, files: Sequence[Path], *, skip_bad: bool = F
         raise ConfigError(f"{learner.run} was trained on {height}x{width} images, not on squares")
     skipped: dict[str, str] = {}
     readable: list[Path] = []
-    blocks: list[Floats] = []
+    blocks: list[Asked] = []
+    shown: list[npt.NDArray[np.uint8]] = []
     with tempfile.TemporaryDirectory(prefix="alo-predict-") as folder:
         for start in range(0, len(files), _AT_ONCE):
-            images = {}
-            for file in files[start : start + _AT_ONCE]:
-                try:
-                    images[file] = _decoded(learner, file)
-                except UnreadableImage as error:
-                    if not skip_bad:
-                        raise DatasetError(
-                            f"{file}: {error.reason}; mend it, or pass --skip-bad"
-                        ) from error
-                    skipped[str(file)] = error.reason
+            images, bad = _read(learner, files[start : start + _AT_ONCE], skip_bad=skip_bad)
+            skipped |= bad
             if images:
                 packed = Path(folder) / f"images-{start}.npy"
-                np.save(packed, np.stack([*images.values()]))
-                blocks.append(_ask(learner, packed, np.arange(len(images)), Path(folder)))
+                pixels = np.stack([*images.values()])
+                np.save(packed, pixels)
+                shown += [pixels] if saliency else []  # else they may be too many to keep
+                blocks.append(ask(learner, packed, np.arange(len(images)), Path(folder), saliency))
                 readable += images
     if not blocks:
         raise DatasetError(f"none of {len(files)} files can be read as an image")
-    return Predicted(tuple(readable), np.concatenate(blocks), skipped)
+    log_probs = np.concatenate([block.log_probs for block in blocks])
+    if saliency is None:
+        return Predicted(tuple(readable), log_probs, skipped)
+    maps = np.concatenate([block.maps for block in blocks])
+    explained = Explained(np.concatenate(shown), maps, log_probs)
+    return Predicted(tuple(readable), log_probs, skipped, explained)
+
+
+def _read(
+    learner: Learner, files: Sequence[Path], *, skip_bad: bool
+) -> tuple[dict[Path, npt.NDArray[np.uint8]], dict[str, str]]:
+    """Images of files, and why some could not be read."""
+    images, bad = {}, {}
+    for file in files:
+        try:
+            images[file] = _decoded(learner, file)
+        except UnreadableImage as error:
+            if not skip_bad:
+                raise DatasetError(
+                    f"{file}: {error.reason}; mend it, or pass --skip-bad"
+                ) from error
+            bad[str(file)] = error.reason
+    return images, bad
 
 
 def _decoded(learner: Learner, file: Path) -> npt.NDArray[np.uint8]:
@@ -246,13 +280,42 @@ def evaluate(learner: Learner, data: PackedDataset, split: Split = "test") -> Ev
         raise ConfigError(f"the {split} split has no labelled image")
     code = np.array([learner.classes.index(name) for name in manifest.classes])
     with tempfile.TemporaryDirectory(prefix="alo-evaluate-") as folder:
-        log_probs = _ask(learner, data.images, rows, Path(folder))
+        log_probs = ask(learner, data.images, rows, Path(folder)).log_probs
     metrics, confusion = classification_metrics(log_probs, code[manifest.labels[rows]])
     return Evaluated(len(rows), metrics, confusion.tolist())
 
 
-def _ask(learner: Learner, packed: Path, rows: npt.NDArray[np.int64], folder: Path) -> Floats:
-    """(N, C) log-probabilities, computed in this process."""
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """One row an image."""
+
+    log_probs: Floats  # (N, C)
+    maps: Floats  # (N, H, W); empty where nothing was to be explained
+
+
+def ask(
+    learner: Learner,
+    packed: Path,
+    rows: npt.NDArray[np.int64],
+    folder: Path,
+    saliency: Saliency | None = None,
+) -> Asked:
+    """What the learner says of rows of a packed file, computed in this process.
+
+    Args:
+        learner: Of `learner_of`.
+        packed: Images as its dataset has them.
+        rows: (N,) of the file.
+        folder: For files in between; exists.
+        saliency: Explain the answers too, in this way.
+
+    Raises:
+        ConfigError: It is to be explained, and cannot be.
+    """
+    outputs: set[Output] = {"log_probs"} if saliency is None else {"log_probs", "saliency"}
+    refusal = learner.trainer.refusal(frozenset(outputs))
+    if refusal is not None:
+        raise ConfigError(refusal)
     config, manifest = learner.config, learner.manifest
     executor = open_executor("in_process", config.ray, config.resources)
     try:
@@ -260,7 +323,8 @@ def _ask(learner: Learner, packed: Path, rows: npt.NDArray[np.int64], folder: Pa
             images=Images(packed, mean=manifest.mean, std=manifest.std),
             num_classes=len(manifest.classes),
             rows=rows,
-            outputs=frozenset({"log_probs"}),
+            outputs=frozenset(outputs),
+            saliency=saliency,
             checkpoint=learner.checkpoint,
             seed=config.seed,
             out_dir=folder,
@@ -268,7 +332,8 @@ def _ask(learner: Learner, packed: Path, rows: npt.NDArray[np.int64], folder: Pa
             device=executor.device,
         )
         job = executor.submit(learner.trainer.predict, task, log=folder / "worker.log")
-        log_probs: Floats = np.load(job.result().files["log_probs"])
+        files = job.result().files
+        maps = np.load(files["saliency"]) if "saliency" in files else np.empty(0, np.float32)
+        return Asked(np.load(files["log_probs"]), maps)
     finally:
         executor.close()
-    return log_probs

@@ -14,7 +14,15 @@ from typing import Literal
 import numpy as np
 
 Purpose = Literal[
-    "validation", "seed_set", "train", "predict", "select", "oracle", "evaluate", "stop_set"
+    "validation",
+    "seed_set",
+    "train",
+    "predict",
+    "select",
+    "oracle",
+    "evaluate",
+    "stop_set",
+    "saliency",
 ]
 
 

@@ -46,7 +46,13 @@ if TYPE_CHECKING:
 Rows = npt.NDArray[np.int64]
 
 Output = Literal[
-    "log_probs", "embeddings", "mc_log_probs", "flip_distances", "encoder_embeddings", "head"
+    "log_probs",
+    "embeddings",
+    "mc_log_probs",
+    "flip_distances",
+    "saliency",
+    "encoder_embeddings",
+    "head",
 ]
 """What `predict` can compute; `encoder_embeddings` needs no checkpoint, the others do."""
 
@@ -144,12 +150,36 @@ class Attack:
     overshoot: float  # deepfool: how far beyond the boundary, as a share of the way
 
 
+SaliencyMethod = Literal["gradient", "smoothgrad", "gradcam"]
+
+
+@dataclass(frozen=True)
+class Saliency:
+    """How it is told which pixels of an image speak for the class the learner answers with.
+
+    `gradient`: the size of the class's logit's gradient. `smoothgrad`: of its mean over noisy
+    copies. `gradcam`: the last map of the network, its channels weighted by their gradients.
+    """
+
+    method: SaliencyMethod = "gradient"
+    samples: int = 50  # smoothgrad: noisy copies of an image
+    noise: float = 0.15  # smoothgrad: deviation, as a share of the image's span of values
+
+    def __post_init__(self) -> None:
+        if self.samples < 1 or not 0 <= self.noise < float("inf"):
+            raise TrainingError(
+                f"{self.samples} samples with noise {self.noise}: there must be 1 sample and more, "
+                "and noise must not be negative"
+            )
+
+
 @dataclass(frozen=True, eq=False)
 class PredictTask:
     """Everything one scoring of the pool needs.
 
     Raises:
-        TrainingError: A checkpoint, or the attack of `flip_distances`, is needed and not given.
+        TrainingError: A checkpoint, the attack of `flip_distances`, or how `saliency` is told, is
+            needed and not given.
     """
 
     images: Images
@@ -165,6 +195,7 @@ class PredictTask:
     """(O,) more rows, of the labelled and validation sets, for what `Predictions` says."""
     attack: Attack | None = None  # of `flip_distances`
     augmented: bool = False  # under random views of training, drawn from `seed`
+    saliency: Saliency | None = None  # how `saliency` is told
 
     def __post_init__(self) -> None:
         of_a_learner = sorted(self.outputs - {"encoder_embeddings"})
@@ -175,6 +206,8 @@ class PredictTask:
             )
         if self.attack is None and "flip_distances" in self.outputs:
             raise TrainingError("flip_distances need an attack to be found by; give one")
+        if self.saliency is None and "saliency" in self.outputs:
+            raise TrainingError("saliency can be told in several ways; give one")
 
 
 @dataclass(frozen=True)
@@ -183,8 +216,9 @@ class Predictions:
 
     As `.npy` files of float32, of rows and others: `log_probs` (N + O, C), `embeddings` and
     `encoder_embeddings` (N + O, D), the latter by the encoder as it was before any label. Of the
-    rows alone: `mc_log_probs` (N, K, C) and `flip_distances` (N,), the Euclidean norm of the change
-    that was found, inf where none was. `head` is an `.npz` with `weight` (C, D) and `bias` (C,).
+    rows alone: `mc_log_probs` (N, K, C), `flip_distances` (N,), the Euclidean norm of the change
+    that was found, inf where none was, and `saliency` (N, H, W), 0 and more. `head` is an `.npz`
+    with `weight` (C, D) and `bias` (C,).
     """
 
     files: Mapping[Output, Path]

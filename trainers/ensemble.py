@@ -126,6 +126,10 @@ _NOT_OF_AN_ENSEMBLE: dict[Output, str] = {
         "The mean of several heads' probabilities is no linear layer, so an ensemble has no head; "
         "train a single learner, or take a strategy that does not ask for head."
     ),
+    "saliency": (
+        "Saliency is told by the gradient of one network, and an ensemble is several; explain a "
+        "single learner."
+    ),
     "flip_distances": (
         "An attack needs the gradient of one network, and an ensemble is several; train a single "
         "learner, or take a strategy that does not ask for flip_distances."

@@ -13,7 +13,17 @@ from typing import NoReturn
 
 import typer
 
-from al_orchestrator.cli import catalogue, comparing, encoders, labels, runs, sweeps, tuning, using
+from al_orchestrator.cli import (
+    catalogue,
+    comparing,
+    encoders,
+    explaining,
+    labels,
+    runs,
+    sweeps,
+    tuning,
+    using,
+)
 from al_orchestrator.cli.signals import StoppedByScheduler
 from al_orchestrator.errors import AloError
 
@@ -33,6 +43,7 @@ sweeps.add_to(app)
 tuning.add_to(app)
 comparing.add_to(app)
 using.add_to(app)
+explaining.add_to(app)
 labels.add_to(app)
 encoders.add_to(app)
 catalogue.add_to(app)

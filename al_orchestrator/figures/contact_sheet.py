@@ -44,16 +44,22 @@ def contact_sheet(images: npt.NDArray[np.uint8], captions: Sequence[str], path: 
             f"{len(images)} images and {len(captions)} captions; give one caption for each of at "
             "least one image"
         )
+    shown = sized(images[:MAX_IMAGES])
+    arrange(shown, captions[: len(shown)], len(images) - len(shown), path)
+
+
+def arrange(
+    shown: npt.NDArray[np.uint8], captions: Sequence[str], left_out: int, path: Path
+) -> None:
+    """Writes images (B, H, W, 3) as they are, each above its caption, and how many are left out."""
     from PIL import Image, ImageDraw, ImageFont
 
-    shown = _sized(images[:MAX_IMAGES])
-    left_out = len(images) - len(shown)
-    lines = max(caption.count("\n") + 1 for caption in captions[:MAX_IMAGES])
+    lines = max(caption.count("\n") + 1 for caption in captions)
     grid = _Grid(len(shown), shown.shape[1], shown.shape[2], lines)
     sheet = Image.new("RGB", (grid.width, grid.height + (_LINE + _GAP if left_out else 0)), _PAPER)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(_FONT_SIZE)
-    for number, (pixels, caption) in enumerate(zip(shown, captions, strict=False)):
+    for number, (pixels, caption) in enumerate(zip(shown, captions, strict=True)):
         left, top = grid.corner(number)
         sheet.paste(Image.fromarray(pixels), (left, top))
         for line_number, line in enumerate(caption.split("\n")):
@@ -82,7 +88,7 @@ class _Grid:
         return _GAP + column * (self.image_width + _GAP), _GAP + row * self.cell_height
 
 
-def _sized(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def sized(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """(B, H, W, Ch) -> (B, H', W', 3), H' and W' the same multiple or fraction of H and W."""
     every = -(-max(images.shape[1:3]) // _LARGEST_SIDE)
     times = max(1, -(-_SMALLEST_SIDE // min(images.shape[1:3]))) if every == 1 else 1

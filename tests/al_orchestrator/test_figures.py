@@ -15,7 +15,9 @@ from al_orchestrator.figures import (
     confusion_matrix,
     contact_sheet,
     learning_curves,
+    min_max,
     reliability_diagram,
+    saliency_sheet,
 )
 
 CLASSES = ("angry", "happy", "sad")
@@ -161,6 +163,31 @@ def test_a_long_caption_stays_below_its_own_image(tmp_path: Path) -> None:
         sheet = np.asarray(image)
     assert (sheet[:, :106] < 255).any()
     assert (sheet[:, 106:] == 255).all()
+
+
+def test_maps_are_scaled_over_the_whole_image_each_by_itself() -> None:
+    maps = np.array([[[1.0, 2.0], [3.0, 5.0]], [[4.0, 4.0], [4.0, 4.0]]], np.float32)
+    assert min_max(maps).tolist() == [[[0, 0.25], [0.5, 1]], [[0, 0], [0, 0]]]
+
+
+def test_a_saliency_sheet_shows_image_map_and_overlay(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 1), dtype=np.uint8)
+    maps = np.zeros((2, 96, 96), np.float32)
+    maps[0, 10, 20] = 7.0
+    saliency_sheet(images, maps, ["happy\nsad 0.9", ""], tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as image:
+        sheet = np.asarray(image)
+    # Two columns of three pictures of 96 pixels, 2 apart; two lines of captions.
+    assert sheet.shape == (8 + 96 + 28 + 8, 8 + 2 * (3 * 96 + 2 * 2 + 8), 3)
+    original, coloured, overlay = (sheet[8:104, 8 + at : 104 + at] for at in (0, 98, 196))
+    assert (original == images[0]).all()
+    assert (coloured[0, 0] == (0, 0, 4)).all()  # the dark end of the colours
+    assert coloured[10, 20].astype(int).sum() > 500
+    changed = (overlay != original).any(axis=2)
+    assert changed[10, 20]
+    assert changed.sum() == 1
+    with pytest.raises(ValueError, match="2 images, 1 maps"):
+        saliency_sheet(images, maps[:1], ["", ""], tmp_path / "b.png")
 
 
 def test_captions_must_be_as_many_as_images(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ DOORS = {
     "yaml": ("al_orchestrator/config/source.py",),
     "torch": ("trainers/deep/",),
     "torchvision": ("trainers/deep/",),
+    "captum": ("trainers/deep/saliency.py",),
 }
 
 

@@ -76,12 +76,16 @@ def test_measured_again_a_learner_is_what_its_run_said(root: Path, name: str) ->
     assert np.sum(found.confusion) == 40
 
 
+def packed_images(root: Path) -> Path:
+    [packed] = [load(path.parent) for path in (root / "datasets").glob("*/dataset.json")]
+    return packed.images
+
+
 def images_of(root: Path, folder: Path, rows: int = 12) -> list[Path]:
     """The first images of the packed dataset as PNG files."""
-    [packed] = [load(path.parent) for path in (root / "datasets").glob("*/dataset.json")]
     folder.mkdir()
     files = []
-    for row, pixels in enumerate(np.load(packed.images)[:rows]):
+    for row, pixels in enumerate(np.load(packed_images(root))[:rows]):
         Image.fromarray(pixels[..., 0]).save(folder / f"{row:02}.png")
         files.append(folder / f"{row:02}.png")
     return files
@@ -142,6 +146,60 @@ def test_other_classes_or_sizes_are_refused(root: Path, tmp_path: Path) -> None:
     digits = configured("x", dataset={"name": "digits"}).dataset
     with pytest.raises(ConfigError, match="the data have"):
         evaluate(learner, pack(digits, tmp_path))
+
+
+@pytest.mark.parametrize("name", ["classifier", "probe"])
+def test_files_are_explained_one_picture_each(root: Path, tmp_path: Path, name: str) -> None:
+    images_of(root, tmp_path / "faces", rows=2)
+    (tmp_path / "faces" / "cut.png").write_bytes(b"no image")
+    words = ["saliency", name, str(tmp_path / "faces"), "--method", "gradcam", "--skip-bad"]
+    words += ["--out", str(tmp_path / "seen"), "--root", str(root), "--json"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert [each["picture"] for each in told["images"]] == ["001-00.png", "002-01.png"]
+    learner = learner_of(Workspace(root).run(name))
+    expected = predict_files(learner, [tmp_path / "faces" / "00.png"]).log_probs[0]
+    assert told["images"][0]["predicted"] == learner.classes[expected.argmax()]
+    assert told["images"][0]["probability"] == pytest.approx(np.exp(expected.max()), abs=1e-5)
+    assert {path.name for path in (tmp_path / "seen").iterdir()} == {
+        "001-00.png",
+        "002-01.png",
+        "saliency.npz",
+    }
+    with np.load(told["arrays"]) as arrays:
+        assert arrays["maps"].shape == arrays["scaled"].shape == (2, 16, 16)
+        assert (arrays["images"][0] == np.load(packed_images(root))[0]).all()
+
+
+def test_a_sample_is_explained_one_picture_a_class(root: Path, tmp_path: Path) -> None:
+    words = ["saliency", "classifier", "--each", "2", "--out", str(tmp_path), "--root", str(root)]
+    told = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    learner = learner_of(Workspace(root).run("classifier"))
+    labels = [each["label"] for each in told["images"]]
+    assert labels == [name for name in learner.classes for _ in range(2)]
+    assert {path.stem for path in tmp_path.glob("*.png")} == set(learner.classes)
+    manifest = learner.manifest
+    split = {
+        str(i): (s, manifest.classes[c])
+        for i, s, c in zip(manifest.ids, manifest.splits, manifest.labels, strict=True)
+    }
+    for each in told["images"]:
+        assert split[each["name"]] == ("test", each["label"])
+    again = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert again == told
+
+
+def test_an_ensemble_is_not_explained(root: Path, tmp_path: Path) -> None:
+    several = {"name": "ensemble", "members": 2, "member": {**FIELDS["trainer"], "epochs": 1}}
+    run_to_its_end(
+        configured("several", trainer=several, budget={**FIELDS["budget"], "rounds": 1}), tmp_path
+    )
+    words = ["saliency", "several", "--out", str(tmp_path / "out"), "--root", str(tmp_path)]
+    result = CliRunner().invoke(app, words)
+    assert isinstance(result.exception, ConfigError)
+    assert "an ensemble is several" in str(result.exception)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_lost_checkpoint_or_encoder_is_an_error(tmp_path: Path) -> None:

@@ -11,7 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from trainers import AnyTrainer, Attack, Examples, Output, Trainer, TrainingError, TrainReport
+from trainers import (
+    AnyTrainer,
+    Attack,
+    Examples,
+    Output,
+    Saliency,
+    Trainer,
+    TrainingError,
+    TrainReport,
+)
 from trainers.deep.checkpoints import load
 from trainers.deep.networks import Plan, build_network
 from trainers.deep.seeding import generator
@@ -229,6 +238,20 @@ def test_every_image_has_a_distance_to_another_class(
     assert (distances > 0).all()
     assert np.isfinite(distances).any()
     assert set(found.files) == {"flip_distances"}
+    assert fitted.checkpoint.read_bytes() == before
+
+
+@pytest.mark.parametrize("trainer", ONE_NETWORK, indirect=True, ids=name_of)
+def test_every_image_has_a_saliency_map(trainer: Trainer, toy: Toy, fitted: TrainReport) -> None:
+    before = fitted.checkpoint.read_bytes()
+    task = toy.predict_task(fitted.checkpoint, "saliency", saliency=Saliency("gradcam"))
+    found = trainer.predict(task)
+    maps = np.load(found.files["saliency"])
+    assert maps.shape == (31, 12, 12)
+    assert maps.dtype == np.float32
+    assert (maps >= 0).all()
+    assert maps.max() > 0
+    assert set(found.files) == {"saliency"}
     assert fitted.checkpoint.read_bytes() == before
 
 

@@ -58,7 +58,7 @@ def flip_distances(task: PredictTask, network: Network, mode: Mode) -> Floats:
         return cast("Tensor", network(mode.arrange(points))[0])
 
     size = block_size(pixels.shape, task.device)
-    with evaluating(network), without_gradients(network), _whole_float32(task.device):
+    with evaluating(network), without_gradients(network), whole_float32(task.device):
         return least_changes(classify, take, len(pixels), task.attack, size)
 
 
@@ -256,7 +256,7 @@ def without_gradients(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _whole_float32(device: str) -> Iterator[None]:
+def whole_float32(device: str) -> Iterator[None]:
     """Inside, a GPU's convolutions do not round their inputs to ten bits (TF32)."""
     if torch.device(device).type != "cuda":
         yield

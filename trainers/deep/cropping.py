@@ -39,10 +39,15 @@ class Cropper(nn.Module):
             crops = crops * kept.to(crops)[:, None]  # normalised images have mean 0 there
         return crops
 
+    def central(self, images: Tensor) -> Tensor:
+        """(B, Ch, H, W) -> (B, Ch, s, s), a part of the same memory."""
+        height, width = images.shape[-2:]
+        return _crop(images, *_centre(height, width, self.size), self.size)
+
     def _one(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
         if not self.training:
-            return _crop(images, *_centre(height, width, self.size), self.size)
+            return self.central(images)
         rng, room = self._generator, (height - self.size + 1, width - self.size + 1)
         tops, lefts = (torch.randint(0, most, (len(images),), generator=rng) for most in room)
         each = [

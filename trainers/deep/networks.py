@@ -83,8 +83,7 @@ class Network(nn.Module):
         return self
 
     def embed(self, images: Tensor) -> Tensor:
-        if images.shape[1] != self.plan.in_channels:
-            images = images.expand(-1, self.plan.in_channels, -1, -1)
+        images = self._widened(images)
         if self.crops is None:
             embeddings: Tensor = self.encoder(images)
             return embeddings
@@ -94,6 +93,19 @@ class Network(nn.Module):
         # A part at a time: ten times the images would be ten times the memory.
         parts = crops.unflatten(0, (len(images), -1)).unbind(1)
         return torch.stack([self.encoder(part) for part in parts]).mean(0)
+
+    def central_view(self, images: Tensor) -> Tensor:
+        """The one view that stands for an image where there may be one only: its central crop.
+
+        Without crops it is the image.
+        """
+        images = self._widened(images)
+        return images if self.crops is None else self.crops.central(images)
+
+    def _widened(self, images: Tensor) -> Tensor:
+        if images.shape[1] == self.plan.in_channels:
+            return images
+        return images.expand(-1, self.plan.in_channels, -1, -1)
 
     def reseed(self, seed: int, epoch: int) -> None:
         """Sets all chance of an epoch's training."""
@@ -109,8 +121,7 @@ class Network(nn.Module):
 
         Weights are 1 without an attention network.
         """
-        if images.shape[1] != self.plan.in_channels:
-            images = images.expand(-1, self.plan.in_channels, -1, -1)
+        images = self._widened(images)
         maps: Tensor = self.encoder.maps(images)  # type: ignore[operator]
         embeddings = maps.mean((2, 3), dtype=torch.float32)
         with torch.autocast(embeddings.device.type, enabled=False):

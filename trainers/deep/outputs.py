@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainers.base import Output, PredictTask, Rows, TrainingError, TrainTask
+from trainers.deep.images import open_packed
 from trainers.files import replacing
 
 Floats = npt.NDArray[np.float32]
@@ -38,6 +39,8 @@ def shapes_of_outputs(
         "mc_log_probs": (num, posterior_draws, task.num_classes),
         "flip_distances": (num,),
     }
+    if "saliency" in task.outputs:
+        shapes["saliency"] = (num, *open_packed(task.images).shape[1:3])
     return {name: shape for name, shape in shapes.items() if name in task.outputs}
 
 

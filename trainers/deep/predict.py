@@ -27,6 +27,7 @@ from trainers.deep.outputs import (
     write_head,
     writing,
 )
+from trainers.deep.saliency import saliency_maps
 from trainers.deep.scoring import Scored, score
 from trainers.deep.seeding import generator
 from trainers.deep.views import views_of
@@ -71,6 +72,8 @@ def _of_the_learner(
             _fill_scored(arrays, trainer, task, network, mode)
             if "flip_distances" in arrays:
                 arrays["flip_distances"][:] = flip_distances(task, network, mode)
+            if "saliency" in arrays:
+                arrays["saliency"][:] = saliency_maps(task, network, mode)
     files = {name: path_of(task, name) for name in shapes}
     if "head" in task.outputs:
         linear = network.head.linear
@@ -86,7 +89,7 @@ def _fill_scored(
     mode: Mode,
 ) -> None:
     """Fills what one pass over the images tells."""
-    if not arrays.keys() - {"flip_distances"}:
+    if not arrays.keys() - {"flip_distances", "saliency"}:
         return
     rows = rows_and_others(task) if arrays.keys() & OF_OTHERS_TOO else task.rows
     pixels = Pixels(task.images, rows, task.device)

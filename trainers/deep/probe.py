@@ -43,6 +43,7 @@ from trainers.deep.outputs import (
     writing,
 )
 from trainers.deep.progress import EPOCHS_LOG
+from trainers.deep.saliency import saliency_maps
 from trainers.deep.stopping import Epoch
 from trainers.files import replacing
 from trainers.linear_probe import LinearProbe
@@ -110,7 +111,13 @@ def _of_the_head(task: PredictTask, checkpoint: Path, frozen: Frozen) -> dict[Ou
     with writing(task, shapes) as arrays:
         _fill_embedded(arrays, task, frozen.features.values, weight, bias)
         if "flip_distances" in arrays:
-            arrays["flip_distances"][:] = _flips(task, frozen, weight, bias)
+            _complete(frozen.network, weight, bias)
+            with repeatable(frozen.mode, task.device):
+                arrays["flip_distances"][:] = flip_distances(task, frozen.network, frozen.mode)
+        if "saliency" in arrays:
+            _complete(frozen.network, weight, bias)
+            with repeatable(frozen.mode, task.device):
+                arrays["saliency"][:] = saliency_maps(task, frozen.network, frozen.mode)
     files = {name: path_of(task, name) for name in shapes}
     if "head" in task.outputs:
         files["head"] = write_head(task, weight, bias)
@@ -133,14 +140,12 @@ def _fill_embedded(
             arrays["log_probs"][block] = _log_probs(embeddings, weight, bias)
 
 
-def _flips(task: PredictTask, frozen: Frozen, weight: Floats, bias: Floats) -> Floats:
-    """Distances of the whole network: the frozen encoder and, on it, the head."""
-    linear = frozen.network.head.linear
+def _complete(network: Network, weight: Floats, bias: Floats) -> None:
+    """Gives the frozen encoder its head, for what is told by gradients through both."""
+    linear = network.head.linear
     with torch.no_grad():
         linear.weight.copy_(torch.from_numpy(weight))
         linear.bias.copy_(torch.from_numpy(bias))
-    with repeatable(frozen.mode, task.device):
-        return flip_distances(task, frozen.network, frozen.mode)
 
 
 def _freeze(trainer: LinearProbe, task: TrainTask | PredictTask) -> Frozen:

@@ -165,6 +165,8 @@ class PosterV2(nn.Module):
         )
         self.embed_k = nn.Sequential(nn.Conv2d(2 * width, wide, 3, 2, padding=1))
         self.embed_v = PatchEmbedding(4 * width, wide)
+        # What Grad-CAM looks at: all that the transformer is given, (B, 3V, S/16, S/16).
+        self.last_map = nn.Identity()
         tokens = 3 * (shape.side // 16) ** 2
         self.VIT = Transformer(tokens, wide, shape.blocks, shape.heads)
 
@@ -189,7 +191,8 @@ class PosterV2(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         first, second, third = self.levels(images)
         maps = self.embed_q(first), self.embed_k(second), self.embed_v(third)
-        tokens = torch.cat([each.flatten(2).transpose(1, 2) for each in maps], dim=1)
+        tapped = self.last_map(torch.cat(maps, dim=1)).chunk(3, dim=1)
+        tokens = torch.cat([each.flatten(2).transpose(1, 2) for each in tapped], dim=1)
         embeddings: Tensor = self.VIT(tokens).to(torch.float32)
         return embeddings
 

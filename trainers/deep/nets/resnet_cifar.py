@@ -52,12 +52,13 @@ class CifarResNet(nn.Module):
         self.layer2 = _stage(width, 2 * width, blocks[1], stride=2)
         self.layer3 = _stage(2 * width, 4 * width, blocks[2], stride=2)
         self.layer4 = _stage(4 * width, 8 * width, blocks[3], stride=2)
+        self.last_map = nn.Identity()  # what Grad-CAM looks at
 
     def maps(self, images: Tensor) -> Tensor:
         """(B, Ch, H, W) -> (B, 8w, H/8, W/8), the last map before it is pooled."""
         x: Tensor = F.relu(self.bn1(self.conv1(images)), inplace=True)
         x = self.layer3(self.layer2(self.layer1(x)))
-        last: Tensor = self.layer4(x)
+        last: Tensor = self.last_map(self.layer4(x))
         return last
 
     def forward(self, images: Tensor) -> Tensor:

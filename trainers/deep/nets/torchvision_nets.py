@@ -26,12 +26,13 @@ class TorchvisionResNet(nn.Module):
         self.conv1, self.bn1, self.relu, self.maxpool = stem, net.bn1, net.relu, net.maxpool
         self.layer1, self.layer2 = net.layer1, net.layer2
         self.layer3, self.layer4 = net.layer3, net.layer4
+        self.last_map = nn.Identity()  # what Grad-CAM looks at
 
     def maps(self, images: Tensor) -> Tensor:
         """(B, Ch, H, W) -> (B, D, H/32, W/32), the last map before it is pooled."""
         x: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         x = self.layer3(self.layer2(self.layer1(x)))
-        last: Tensor = self.layer4(x)
+        last: Tensor = self.last_map(self.layer4(x))
         return last
 
     def forward(self, images: Tensor) -> Tensor:
