@@ -14,6 +14,7 @@ from typing import NoReturn
 import typer
 
 from al_orchestrator.cli import (
+    bars,
     catalogue,
     comparing,
     encoders,
@@ -42,6 +43,7 @@ runs.add_to(app)
 sweeps.add_to(app)
 tuning.add_to(app)
 comparing.add_to(app)
+bars.add_to(app)
 using.add_to(app)
 explaining.add_to(app)
 labels.add_to(app)

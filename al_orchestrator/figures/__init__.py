@@ -7,6 +7,7 @@ figures may be drawn in any thread.
 
 from __future__ import annotations
 
+from al_orchestrator.figures.bars import Bar, grouped_bars
 from al_orchestrator.figures.canvas import SUFFIXES
 from al_orchestrator.figures.classes import class_histogram, confusion_matrix
 from al_orchestrator.figures.contact_sheet import contact_sheet
@@ -16,10 +17,12 @@ from al_orchestrator.figures.saliency import min_max, saliency_sheet
 
 __all__ = [
     "SUFFIXES",
+    "Bar",
     "Curve",
     "class_histogram",
     "confusion_matrix",
     "contact_sheet",
+    "grouped_bars",
     "learning_curves",
     "min_max",
     "reliability_diagram",

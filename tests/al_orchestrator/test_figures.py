@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 
 from al_orchestrator.figures import (
+    Bar,
     Curve,
     class_histogram,
     confusion_matrix,
     contact_sheet,
+    grouped_bars,
     learning_curves,
     min_max,
     reliability_diagram,
@@ -28,6 +30,7 @@ CURVES = [
     Curve("random", LABELS, MEAN, LOW, HIGH, ((LABELS, LOW), (LABELS, HIGH)), is_reference=True),
     Curve("badge", LABELS, HIGH),
 ]
+BARS: list[list[Bar | None]] = [[Bar(0.5, 0.4, 0.6, (0.45, 0.55)), Bar(0.7)], [None, Bar(0.3)]]
 
 BINS = np.array([0, 4, 1, 10])
 SURE, RIGHT = np.array([np.nan, 0.4, 0.7, 0.9]), np.array([np.nan, 0.5, 0.0, 0.8])
@@ -36,6 +39,7 @@ DRAWINGS: dict[str, Callable[[Path], None]] = {
     "confusion": lambda path: confusion_matrix(COUNTS, CLASSES, path),
     "histogram": lambda path: class_histogram(COUNTS.sum(axis=1), CLASSES, path),
     "reliability": lambda path: reliability_diagram(BINS, SURE, RIGHT, path, error=0.125),
+    "bars": lambda path: grouped_bars(BARS, ["adam", "sgd"], ["step", "cosine"], path, metric="m"),
     "curves": lambda path: learning_curves(CURVES, path, metric="test/accuracy", mark="pilot"),
 }
 
@@ -193,3 +197,22 @@ def test_a_saliency_sheet_shows_image_map_and_overlay(tmp_path: Path) -> None:
 def test_captions_must_be_as_many_as_images(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="2 images and 1 captions"):
         contact_sheet(np.zeros((2, 8, 8, 1), np.uint8), ["one"], tmp_path / "a.png")
+
+
+def test_bars_start_at_0_and_name_what_they_stand_for(tmp_path: Path) -> None:
+    path = tmp_path / "bars.svg"
+    grouped_bars(BARS, ["adam", "sgd"], ["step", "cosine"], path, metric="accuracy", title="faces")
+    text = path.read_text()
+    for word in ("adam", "sgd", "step", "cosine", "accuracy", "faces", "0.500", "0.700", "0.300"):
+        assert f">{word}</text>" in text
+    assert ">0.0</text>" in text
+    for colour in ("#0072b2", "#d55e00"):
+        assert text.count(f"fill: {colour}") >= 2  # a bar, and what the legend calls it
+
+
+@pytest.mark.parametrize("bars", [[], [[Bar(1.0)]], [[Bar(1.0), None], [None]]])
+def test_bars_that_do_not_fit_their_names_are_refused(
+    bars: list[list[Bar | None]], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="give each place one bar a colour"):
+        grouped_bars(bars, ["adam", "sgd"], ["step", "cosine"], tmp_path / "a.png", metric="m")
