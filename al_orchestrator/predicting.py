@@ -24,6 +24,7 @@ from al_orchestrator.pool import Pool
 from al_orchestrator.run_dir import RunDir, Workspace
 from trainers import FERClassifier, Images, Output, PredictTask, Saliency
 from trainers.base import Trainer
+from trainers.encoders import ChannelOrder
 from trainers.metrics import classification_metrics
 
 Floats = npt.NDArray[np.float32]
@@ -112,6 +113,7 @@ def learner_from_file(
     *,
     classes: Sequence[str] = (),
     normalisation: tuple[Sequence[float], Sequence[float]] | None = None,
+    channel_order: ChannelOrder | None = None,
 ) -> Learner:
     """The learner of somebody's checkpoint of the network that `config` describes.
 
@@ -121,8 +123,9 @@ def learner_from_file(
         data: Images of the size it sees.
         folder: Where our own checkpoint of it goes.
         classes: In the order of its head; the dataset's own if not given.
-        normalisation: Mean and deviation, a channel each, of what it was trained on; the dataset's
-            own if not given.
+        normalisation: Mean and deviation, a channel each in the order in which it saw them, of
+            what it was trained on; the dataset's own if not given.
+        channel_order: In which it saw colours; as `config` has it if not given.
 
     Raises:
         ConfigError: The trainer has no network, or there are other classes or channels.
@@ -136,17 +139,24 @@ def learner_from_file(
         raise ConfigError(
             f"the classes named are {', '.join(names)}; the data have {', '.join(manifest.classes)}"
         )
+    encoder = config.trainer.encoder
+    order = channel_order or encoder.channel_order
     mean, std = normalisation or (manifest.mean, manifest.std)
+    if normalisation and order == "bgr":
+        mean, std = mean[::-1], std[::-1]  # ours go with images that are RGB
     channels = manifest.image_shape[2]
     if not len(mean) == len(std) == channels:
         raise ConfigError(f"{channels} means and deviations are needed, one of each channel")
     checkpoint = folder / "adopted.pt"
-    config.trainer.adopt(file, checkpoint, image_shape=manifest.image_shape, num_classes=len(names))
+    trainer = config.trainer.model_copy(
+        update={"encoder": encoder.model_copy(update={"channel_order": order})}
+    )
+    trainer.adopt(file, checkpoint, image_shape=manifest.image_shape, num_classes=len(names))
     return Learner(
         run=file.name,
         labelled=0,
         config=config,
-        trainer=config.trainer,
+        trainer=trainer,
         checkpoint=checkpoint,
         manifest=replace(manifest, classes=names, mean=tuple(mean), std=tuple(std)),
     )

@@ -16,14 +16,26 @@ EncoderName = Literal[
     "resnet18",
     "resnet50",
     "vgg_fer",
+    "poster_v1_small",
+    "poster_v1_base",
+    "poster_v1_large",
+    "poster_v1_narrow",
+    "poster_v1_small_affect",
+    "poster_v1_base_affect",
+    "poster_v1_large_affect",
+    "poster_v1_narrow_affect",
     "poster_v2",
     "poster_v2_narrow",
 ]
+
+ChannelOrder = Literal["rgb", "bgr"]
 
 DEFAULT_WIDTHS = {
     "resnet18_cifar": 64,
     "resnet10_narrow": 16,
     "vgg_fer": 64,
+    "poster_v1_narrow": 16,
+    "poster_v1_narrow_affect": 16,
     "poster_v2_narrow": 16,
 }
 """Channels of the first of its stages; each later stage has twice as many."""
@@ -39,7 +51,9 @@ class Encoder(BaseModel):
     `resnet18` and `resnet50` are torchvision's, for 96 pixels and more; `vgg_fer` is the VGG of
     usef-kh/fer for crops of 40 pixels, with two wide layers after its last map; `poster_v2` is
     POSTER V2, which sees 112 pixels and has an image network, a landmark network and a transformer,
-    `poster_v2_narrow` the same for 32 pixels.
+    `poster_v2_narrow` the same for 32 pixels. `poster_v1_small`, `_base` and `_large` are POSTER
+    with pyramids of 4, 6 and 8 blocks, `poster_v1_narrow` is one of 2 for 32 pixels; with `_affect`
+    after the name blocks mix no tokens, as published for AffectNet.
 
     The network takes as many channels as the images have, unless `weights` were trained on three
     channels, or it is a POSTER: then grey images are repeated.
@@ -63,6 +77,9 @@ class Encoder(BaseModel):
     face_landback: mobilefacenet.pth.tar}` of a POSTER."""
     freeze: tuple[str, ...] = ()
     """Parts that are not trained, statistics of their batch norm included; `[face_landback]`."""
+    channel_order: ChannelOrder = "rgb"
+    """In which order the network of the file saw colours. Images here are RGB: a network that saw
+    BGR, as OpenCV reads images, has its first layers turned round when the file is read."""
     prefix: str | None = None
     """What the encoder's names begin with in the file; found among known ones if not given."""
     allow_missing: tuple[str, ...] = ()
@@ -97,6 +114,15 @@ class Encoder(BaseModel):
             raise ValueError(
                 f"pretraining is for networks that pool their last map ({', '.join(POOLED)}), "
                 f"which {self.name} does not"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _colours_are_of_a_file(self) -> Encoder:
+        if self.channel_order == "bgr" and self.weights is None and not self.parts:
+            raise ValueError(
+                "channel_order bgr says how the network of a file saw colours, and there is no "
+                "file; give weights or parts, or leave it out"
             )
         return self
 

@@ -98,8 +98,8 @@ class FERClassifier(Recipe, Trainer):
         """Writes the learner in somebody's checkpoint of this network to `to`, ready to predict.
 
         Args:
-            file: A state dict with a head, of ActiveFER, DACL, POSTER V2 or the FER2013 VGG, or of
-                a torchvision network.
+            file: A state dict with a head, of ActiveFER, DACL, POSTER, POSTER V2, the FER2013 VGG,
+                or a torchvision network.
             to: Our own checkpoint.
             image_shape: H, W, Ch of the images to come.
             num_classes: Of the head; their order is the file's.

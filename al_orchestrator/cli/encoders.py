@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -107,6 +107,10 @@ def import_encoder(
     prefix: Annotated[
         str | None, typer.Option(help="What its names begin with, if that is not found.")
     ] = None,
+    channel_order: Annotated[
+        Literal["rgb", "bgr"],
+        typer.Option(help="In which it saw colours; bgr, as OpenCV reads, is turned to rgb."),
+    ] = "rgb",
     allow_missing: Annotated[
         list[str] | None, typer.Option(help="Names (* matches) the file may lack; repeatable.")
     ] = None,
@@ -129,6 +133,7 @@ def import_encoder(
         "width": width,
         "weights": file,
         "prefix": prefix,
+        "channel_order": channel_order,
         "allow_missing": tuple(allow_missing or ()),
         "allow_unexpected": tuple(allow_unexpected or ()),
     }

@@ -94,6 +94,10 @@ def evaluate(
     std: Annotated[
         str | None, typer.Option(help="Of a file: deviations it was trained with, with commas.")
     ] = None,
+    channel_order: Annotated[
+        Literal["rgb", "bgr"] | None,
+        typer.Option(help="Of a file: the order in which it saw colours (OpenCV reads bgr)."),
+    ] = None,
     set_: Set = None,
     root: Root = DEFAULT_ROOT,
     as_json: Json = False,
@@ -126,6 +130,7 @@ def evaluate(
                 Path(folder),
                 classes=classes.split(",") if classes else (),
                 normalisation=_normalisation(mean, std),
+                channel_order=channel_order,
             )
         else:
             found = find_run(workspace, run)

@@ -60,11 +60,22 @@ UNUSED = (
     "VIT.CON1.*",
     "VIT.IRLinear[12].*",
     "VIT.blocks.*.conv.*",
+    "pyramid_fuse.cls_token",
 )
-"""Names in files of POSTER V2 and its two backbones on which no output depends."""
+"""Names in files of POSTER, POSTER V2 and their backbones on which no output depends."""
 
 IR50_STAGES = ((3, "body1"), (7, "body2"), (21, "body3"))
 """Where the stages of an IR-50 end whose blocks are numbered throughout."""
+
+STEMS = (
+    "ir_back.input_layer.0.weight",
+    "face_landback.conv1.conv.weight",
+    "input_layer.0.weight",
+    "conv1.conv.weight",
+    "conv1.weight",
+    "conv1a.weight",
+)
+"""First layers of POSTER, of its backbones by themselves, of residual networks and of the VGG."""
 
 STAGES = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
 """How parts of a residual network are numbered in a sequence; 2 and 3 have no weights."""
@@ -132,6 +143,8 @@ class ImportedEncoder:
         _refuse_leftovers(report, encoder)
         logger.info("%s", report)
         tensors = {name: self.tensors[name] for name in report.matched}
+        if encoder.channel_order == "bgr":
+            tensors |= _turned_to_rgb(tensors, self.path)
         return ImportedEncoder(self.path, self.prefix, tensors, self.foreign, report)
 
     def _compare(self, expected: Mapping[str, tuple[int, ...]], encoder: Encoder) -> ImportReport:
@@ -294,6 +307,18 @@ def _refuse_unusable(tensors: Mapping[str, Tensor], path: Path) -> None:
                 f"{path}: {name} holds values that are not finite, so its training had failed; "
                 "take an earlier checkpoint"
             )
+
+
+def _turned_to_rgb(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """First layers of a network that saw BGR, for images that are RGB."""
+    stems = {name: tensors[name] for name in STEMS if name in tensors}
+    coloured = {name: stem.flip(1) for name, stem in stems.items() if stem.shape[1] == 3}
+    if not coloured:
+        raise TrainingError(
+            f"{path} has no first layer of three colours to turn round from BGR; leave "
+            "channel_order out"
+        )
+    return coloured
 
 
 def _refuse_leftovers(report: ImportReport, encoder: Encoder) -> None:

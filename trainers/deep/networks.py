@@ -20,11 +20,16 @@ from trainers.deep.importing import ImportedEncoder, read_encoder_file, read_par
 from trainers.deep.nets.attention import AttentionNet
 from trainers.deep.nets.heads import DropPath, LinearHead, SeededDropout
 from trainers.deep.nets.poster import SHAPES, PosterV2
+from trainers.deep.nets.poster_v1 import SHAPES as V1_SHAPES
+from trainers.deep.nets.poster_v1 import PosterV1
 from trainers.deep.nets.resnet_cifar import CifarResNet
 from trainers.deep.nets.vgg import FERVGG, SIDE
 from trainers.encoders import DEFAULT_WIDTHS, Encoder, EncoderName
 
 BLOCKS = {"resnet18_cifar": (2, 2, 2, 2), "resnet10_narrow": (1, 1, 1, 1)}
+
+POSTERS = SHAPES.keys() | V1_SHAPES.keys()
+"""Networks that see colours alone, as their backbones do."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,8 @@ def build_encoder(plan: Plan) -> nn.Module:
         return TorchvisionResNet(plan.encoder, in_channels=plan.in_channels)
     if plan.encoder in SHAPES:
         return PosterV2(SHAPES[plan.encoder], width=plan.width or 64)
+    if plan.encoder in V1_SHAPES:
+        return PosterV1(V1_SHAPES[plan.encoder], width=plan.width or 64)
     if plan.encoder == "vgg_fer":
         return FERVGG(width=plan.width, in_channels=plan.in_channels)
     return CifarResNet(blocks=BLOCKS[plan.encoder], width=plan.width, in_channels=plan.in_channels)
@@ -161,7 +168,7 @@ def plan_network(
     """
     width = encoder.width or DEFAULT_WIDTHS.get(encoder.name, 0)
     rest = (num_classes, dropout)
-    channels = 3 if encoder.name in SHAPES else image_channels
+    channels = 3 if encoder.name in POSTERS else image_channels
     plan = Plan(encoder.name, width, channels, *rest, frozen=encoder.freeze)
     _check_parts(plan, encoder)
     if encoder.parts:
@@ -245,7 +252,7 @@ def draw_weights(network: nn.Module, rng: torch.Generator) -> None:
     Those constructors read the global generator; this does not, and so one seed is one network.
     """
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.Linear):
             bound = float(module.weight[0].numel()) ** -0.5
             with torch.no_grad():
                 for tensor in module.parameters():
@@ -253,7 +260,7 @@ def draw_weights(network: nn.Module, rng: torch.Generator) -> None:
         elif isinstance(module, nn.BatchNorm2d | nn.LayerNorm | nn.PReLU):
             module.reset_parameters()
     for module in network.modules():
-        if isinstance(module, PosterV2):
+        if isinstance(module, PosterV1 | PosterV2):
             module.draw(rng)
 
 

@@ -30,6 +30,8 @@ TRAINERS: dict[str, dict[str, Any]] = {
     "softmax": {"encoder": NARROW},
     "vgg": {"encoder": {"name": "vgg_fer", "width": 2}, "crops": {"size": 40}},
     "poster": {"encoder": {"name": "poster_v2_narrow", "width": 8}},
+    "poster_v1": {"encoder": {"name": "poster_v1_narrow", "width": 4}},
+    "poster_v1_affect": {"encoder": {"name": "poster_v1_narrow_affect", "width": 4}},
 }
 
 
@@ -56,6 +58,13 @@ def _in_poster(key: str) -> str:
     return re.sub(r"(VIT\.blocks\.\d+)\.(qkv|proj)\.", r"\1.attn.\2.", key)
 
 
+def _in_poster_v1(key: str) -> str:
+    """For units 1/1/1 standing for 3/4/14, which are numbered throughout."""
+    return re.sub(
+        r"ir_back\.body([123])\.0", lambda at: f"ir_back.body.{'037'[int(at[1]) - 1]}", key
+    )
+
+
 def published(name: str, network: Network) -> dict[str, Any]:
     """A file as the seed's own script writes it."""
     state = {k: v.clone() for k, v in network.encoder.state_dict().items()}
@@ -70,6 +79,17 @@ def published(name: str, network: Network) -> dict[str, Any]:
         whole |= {"VIT.head.linear.weight": weight, "VIT.head.linear.bias": bias}
         whole["ir_back.output_layer.3.weight"] = torch.zeros(1)
         return {"epoch": 1, "state_dict": {f"module.{k}": v for k, v in whole.items()}}
+    if name.startswith("poster_v1"):
+        whole = {_in_poster_v1(key): tensor for key, tensor in state.items()}
+        whole |= {"head.linear.weight": weight, "head.linear.bias": bias}
+        whole |= {"pyramid_fuse.cls_token": torch.zeros(1, 1, 32)}
+        whole["ir_back.output_layer.3.weight"] = torch.zeros(1)
+        optimizer = {"state": {0: {"e_w": torch.zeros(1)}}, "param_groups": [{"rho": 0.05}]}
+        return {
+            "iter": 216,
+            "model_state_dict": {f"module.{k}": v for k, v in whole.items()},
+            "optimizer_state_dict": optimizer,
+        }
     whole = {re.sub(r"shortcut", "downsample", k): v for k, v in state.items()}
     whole |= {"fc.weight": weight, "fc.bias": bias}
     if name == "dacl":
@@ -98,6 +118,22 @@ def test_an_adopted_learner_scores_as_the_network_did(name: str, tmp_path: Path)
         maps = torch.rand(3, network.plan.attention[0], generator=generator(2, "maps"))
         with torch.no_grad():
             assert torch.equal(network.attention(maps), adopted.attention(maps))
+
+
+def test_an_adopted_learner_that_saw_bgr_takes_rgb(tmp_path: Path) -> None:
+    network = saved_network("poster_v1")
+    torch.save(published("poster_v1", network), tmp_path / "theirs.pth")
+    trainer = trainer_of("poster_v1")
+    turned = trainer.encoder.model_copy(update={"channel_order": "bgr"})
+    trainer.model_copy(update={"encoder": turned}).adopt(
+        tmp_path / "theirs.pth", tmp_path / "ours.pt", image_shape=(48, 48, 3), num_classes=5
+    )
+    adopted, _ = load_learner(tmp_path / "ours.pt")
+    bgr = torch.rand(6, 3, 48, 48, generator=generator(1, "images"))
+    with torch.no_grad():
+        expected = network(bgr)[0]
+        torch.testing.assert_close(adopted.eval()(bgr.flip(1))[0], expected)
+        assert not torch.allclose(adopted(bgr)[0], expected, atol=1e-3)
 
 
 def test_a_published_dacl_file_has_145_tensors_all_of_them_matched() -> None:

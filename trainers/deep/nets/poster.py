@@ -96,12 +96,12 @@ class FeedForward(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two layers, the hidden one four times as wide."""
+    """Two layers, the hidden one `ratio` times as wide."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, ratio: int = 4) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(channels, 4 * channels)
-        self.fc2 = nn.Linear(4 * channels, channels)
+        self.fc1 = nn.Linear(channels, ratio * channels)
+        self.fc2 = nn.Linear(ratio * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.fc2(F.gelu(self.fc1(x)))

@@ -1,0 +1,66 @@
+"""Small presets of learners run to their end, and presets as published say what was published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from al_orchestrator import Experiment, load_config
+from trainers import FERClassifier
+
+if TYPE_CHECKING:
+    from trainers.optimizers import Adam
+
+pytestmark = pytest.mark.torch
+
+PRESETS = Path(__file__).parents[2] / "experiments"
+LEARNERS = ("poster_v1", "poster_v2")
+POSTERS = ("poster_v1_rafdb", "poster_v1_affectnet", "tiny/poster_v1")
+
+
+@pytest.mark.parametrize("preset", LEARNERS)
+def test_a_tiny_preset_runs_to_its_end(tmp_path: Path, preset: str) -> None:
+    changes = ["executor=in_process", "tracking={name: nothing}", "trainer.epochs=2"]
+    config = load_config(PRESETS / "tiny" / f"{preset}.yaml", changes)
+    with Experiment.open(config, root=tmp_path) as experiment:
+        done = list(experiment.rounds())
+    assert [each.labelled for each in done] == [60, 100]
+    for each in done:
+        assert all(np.isfinite(value) for value in each.metrics.values())
+        assert 0 <= each.metrics["test/balanced_accuracy"] <= 1
+
+
+def poster(preset: str) -> FERClassifier:
+    trainer = load_config(PRESETS / f"{preset}.yaml").trainer
+    assert isinstance(trainer, FERClassifier)
+    return trainer
+
+
+@pytest.mark.parametrize("preset", POSTERS)
+def test_the_published_loss_of_poster_is_three_times_that_of_its_presets(preset: str) -> None:
+    rng = np.random.default_rng(0)
+    logits = torch.from_numpy(rng.normal(size=(20, 7), scale=4))
+    labels = torch.from_numpy(rng.integers(0, 7, 20))
+    log_probs = logits.log_softmax(1)
+    hit = -log_probs[torch.arange(20), labels].mean()
+    smoothed = 0.8 * hit - 0.2 * log_probs.mean()  # a fifth spread over all classes
+    ours = F.cross_entropy(logits, labels, label_smoothing=poster(preset).label_smoothing)
+    torch.testing.assert_close(3 * ours, 2 * smoothed + hit)
+
+
+def test_adam_takes_the_same_steps_by_a_third_of_the_loss_and_of_epsilon() -> None:
+    adam: Adam = poster("poster_v1_rafdb").optimizer  # type: ignore[assignment]
+    by_whole, by_third = (torch.zeros(4, dtype=torch.float64, requires_grad=True) for _ in "ab")
+    published = torch.optim.Adam([by_whole], lr=1e-2, eps=1e-8)
+    ours = torch.optim.Adam([by_third], lr=1e-2, eps=adam.eps)
+    for step in range(5):
+        gradient = torch.tensor([1.0, -3e-4, 2e-8, 5e-9], dtype=torch.float64) * (1 + step)
+        by_whole.grad, by_third.grad = 3 * gradient, gradient
+        published.step()
+        ours.step()
+    torch.testing.assert_close(by_third, by_whole, rtol=1e-9, atol=0)
