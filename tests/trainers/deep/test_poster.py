@@ -358,21 +358,6 @@ def test_a_frozen_part_is_the_same_to_the_last_statistic_after_training(toy: Toy
     assert {"ir_back", "VIT", "attn1", "ffn1", "embed_q"} <= changed
 
 
-def test_it_overfits_32_images(toy: Toy) -> None:
-    images = np.load(toy.images.path)
-    task = toy.task("small")
-    few = type(task.labelled)(task.labelled.rows[:32], task.labelled.labels[:32])
-    assert len(images) >= 32
-    fields = {**vars(task), "labelled": few}
-    stopping = {"max_train_accuracy": 1.0, "saturation_window": None, "divergence_every": None}
-    trainer = classifier(
-        epochs=120, sam=None, augmentation={"name": "pad_crop", "padding": 0, "flip": False},
-        stopping=stopping,
-    )  # fmt: skip
-    report = trainer.fit(type(task)(**fields))
-    assert report.metrics["train/accuracy"] >= 0.97
-
-
 def test_scores_one_by_one_are_those_of_a_batch() -> None:
     network = build_network(NARROW, generator(1, "init")).eval()
     seen = torch.rand(5, 3, 24, 24)
