@@ -47,6 +47,9 @@ class FERClassifier(Recipe, Trainer):
     """Draws embeddings towards their class's centre; `{kind: attentive}` is DACL."""
     crops: Crops | None = None
     """Crops that stand for an image; `{size: 40}` are the ten of the FER2013 VGG."""
+    flip_averaging: bool = False
+    """In scoring and measuring, an image has the mean embedding of itself and its mirror, and with
+    the linear head so has it the mean of their logits. Training is the same."""
     posterior_draws: int = Field(default=10, ge=1)
     """K, the masks tried where a strategy asks for Monte-Carlo dropout."""
 
@@ -81,6 +84,15 @@ class FERClassifier(Recipe, Trainer):
         if self.crops is not None and self.center_loss is not None:
             raise ValueError(
                 "center_loss weighs one map an image, and crops make ten; leave one out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _mirrors_are_not_there_twice(self) -> FERClassifier:
+        if self.flip_averaging and self.crops is not None and self.crops.ten:
+            raise ValueError(
+                "flip_averaging adds mirrors, and five of the ten crops are mirrored already; "
+                "leave it out, or set crops.ten to false"
             )
         return self
 

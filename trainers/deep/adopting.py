@@ -19,7 +19,7 @@ from trainers.deep.networks import (
     save_learner,
     shapes_of,
     with_centers,
-    with_crops,
+    with_views,
 )
 from trainers.fer_classifier import FERClassifier
 
@@ -48,7 +48,8 @@ def adopt_learner(
     )
     assert imported is not None  # it has a file
     assert imported.report is not None  # of which it took what fits
-    plan = with_crops(with_centers(plan, trainer.center_loss, image_shape[:2]), trainer.crops)
+    plan = with_centers(plan, trainer.center_loss, image_shape[:2])
+    plan = with_views(plan, trainer.crops, mirrors=trainer.flip_averaging)
     found = read_encoder_file(file, encoder, shapes_of(plan).keys())
     # Under their bare names too, as a head may stand outside of the encoder's prefix.
     whole = {name.removeprefix("module."): each for name, each in state_dict_of(file).items()}

@@ -47,14 +47,16 @@ class Plan:
     ten: bool = True
     erasing: float = 0.0
     frozen: tuple[str, ...] = ()  # parts of the encoder that never change
+    mirrors: bool = False  # whether views of an image come mirrored too, in evaluation mode
 
 
 class Network(nn.Module):
     """Images (B, Ch, H, W) float32, normalised -> logits (B, C), embeddings (B, D), float32.
 
-    Grey images are repeated where the encoder was made for three channels. With crops an image has
-    the mean embedding of its crops; in training each crop is a row of its own, those of an image
-    one after the other.
+    Grey images are repeated where the encoder was made for three channels. In evaluation mode an
+    image has the mean embedding of its views: its crops, or the image itself, each mirrored too
+    where the plan says so. In training each crop is a row of its own, those of an image one after
+    the other, and there are no mirrors.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -89,15 +91,16 @@ class Network(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         images = self._widened(images)
-        if self.crops is None:
-            embeddings: Tensor = self.encoder(images)
-            return embeddings
-        crops = self.crops(images)
+        seen = images if self.crops is None else self.crops(images)
         if self.training:
-            return cast("Tensor", self.encoder(crops))
-        # A part at a time: ten times the images would be ten times the memory.
-        parts = crops.unflatten(0, (len(images), -1)).unbind(1)
-        return torch.stack([self.encoder(part) for part in parts]).mean(0)
+            return cast("Tensor", self.encoder(seen))
+        # A view at a time: ten times the images would be ten times the memory.
+        views = (images,) if self.crops is None else seen.unflatten(0, (len(images), -1)).unbind(1)
+        if self.plan.mirrors:
+            views = (*views, *(view.flip(-1) for view in views))
+        if len(views) == 1:
+            return cast("Tensor", self.encoder(views[0]))
+        return torch.stack([self.encoder(view) for view in views]).mean(0)
 
     def central_view(self, images: Tensor) -> Tensor:
         """The one view that stands for an image where there may be one only: its central crop.
@@ -220,11 +223,11 @@ def build_network(plan: Plan, rng: torch.Generator) -> Network:
     return network
 
 
-def with_crops(plan: Plan, settings: Crops | None) -> Plan:
-    """The plan for crops of images."""
-    if settings is None:
-        return plan
-    return replace(plan, crop=settings.size, ten=settings.ten, erasing=settings.erasing)
+def with_views(plan: Plan, crops: Crops | None, *, mirrors: bool) -> Plan:
+    """The plan for views of images."""
+    if crops is not None:
+        plan = replace(plan, crop=crops.size, ten=crops.ten, erasing=crops.erasing)
+    return replace(plan, mirrors=mirrors)
 
 
 def with_centers(plan: Plan, settings: CenterLoss | None, size: tuple[int, int]) -> Plan:

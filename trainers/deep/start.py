@@ -15,7 +15,7 @@ from trainers.deep.networks import (
     load_learner,
     plan_network,
     with_centers,
-    with_crops,
+    with_views,
 )
 from trainers.deep.seeding import generator
 from trainers.fer_classifier import FERClassifier
@@ -49,7 +49,7 @@ def starting_network(
             dropout=trainer.dropout,
         )
         plan = with_centers(plan, trainer.center_loss, image_shape[:2])
-        plan = with_crops(plan, trainer.crops)
+        plan = with_views(plan, trainer.crops, mirrors=trainer.flip_averaging)
         network = fresh_network(plan, imported, task.seed)
         source = str(imported.report) if imported else "drawn from the seed"
     digest = digest_of_weights(network.state_dict())
@@ -81,13 +81,15 @@ def _continued(
         raise TrainingError("warm_start needs the last round's checkpoint, and none was given")
     network, _ = load_learner(task.previous)
     plan = network.plan
-    asked = with_crops(with_centers(plan, trainer.center_loss, image_shape[:2]), trainer.crops)
-    wanted = (trainer.encoder.name, task.num_classes, trainer.dropout, asked.attention, asked.crop)
-    found = (plan.encoder, plan.num_classes, plan.dropout, plan.attention, plan.crop)
+    asked = with_centers(plan, trainer.center_loss, image_shape[:2])
+    asked = with_views(asked, trainer.crops, mirrors=trainer.flip_averaging)
+    views = (asked.attention, asked.crop, asked.mirrors)
+    wanted = (trainer.encoder.name, task.num_classes, trainer.dropout, *views)
+    found = (plan.encoder, plan.num_classes, plan.dropout, plan.attention, plan.crop, plan.mirrors)
     has_centers = (trainer.center_loss is not None) == plan.has_centers
     if wanted != found or not has_centers or image_shape[2] not in (plan.in_channels, 1):
         raise TrainingError(
-            f"{task.previous} holds (encoder, classes, dropout, attention, crop) = {found}, the "
-            f"trainer asks for {wanted}; a warm start needs the same network"
+            f"{task.previous} holds (encoder, classes, dropout, attention, crop, mirrors) = "
+            f"{found}, the trainer asks for {wanted}; a warm start needs the same network"
         )
     return network

@@ -17,7 +17,7 @@ from trainers.deep.networks import (
     load_learner,
     plan_network,
     with_centers,
-    with_crops,
+    with_views,
 )
 from trainers.deep.seeding import generator
 
@@ -43,7 +43,8 @@ def saved_network(name: str) -> Network:
     """A network with statistics of its own, so that none can be forgotten."""
     trainer = trainer_of(name)
     plan, _ = plan_network(trainer.encoder, image_channels=1, num_classes=5, dropout=0.0)
-    plan = with_crops(with_centers(plan, trainer.center_loss, SHAPE[:2]), trainer.crops)
+    plan = with_centers(plan, trainer.center_loss, SHAPE[:2])
+    plan = with_views(plan, trainer.crops, mirrors=False)
     network = build_network(plan, generator(4, "init"))
     for key, tensor in network.state_dict().items():
         if key.endswith("running_mean"):
