@@ -32,13 +32,14 @@ smoke: setup  ## the shortest run there is: a few seconds, no Ray, no MLflow
 schema: setup  ## write the editors' schema of an experiment anew
 	$(BIN)/alo config schema > experiments/experiment.schema.json
 
-bench: setup  ## selection, augmentation, training and round overhead, as ratios
+bench: setup  ## selection, augmentation, training, prediction and round overhead, as ratios
 	$(BIN)/python -m benchmarks.selection
 	$(BIN)/python -m benchmarks.strategies
 	$(BIN)/python -m benchmarks.augmentation
 	$(BIN)/python -m benchmarks.pretraining
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.attacks
+	$(BIN)/python -m benchmarks.predicting
 	$(BIN)/python -m benchmarks.executors
 	$(BIN)/python -m benchmarks.rounds
 
