@@ -71,7 +71,7 @@ class Budget(BaseModel):
         if self.next_batch(number=number, spent=spent, pool_size=pool_size):
             return None
         if self.rounds is not None and number + 1 >= self.rounds:
-            return f"budget: {self.rounds:,} rounds"
+            return f"budget: {self.rounds:,} round{'s' * (self.rounds > 1)}"
         if spent >= pool_size:
             return f"budget: all {pool_size:,} samples of the pool"
         if self.total is not None and spent >= self.total:

@@ -179,6 +179,9 @@ def test_status_report_and_json_say_why_it_stopped(root: Path, whole: tuple[Roun
     assert "all: cost: 120 of 1 is spent" in run_page(RunDir(root / "said"))
     plan = call(app, ["resume", "said", "--plan", "--root", str(root)]).output
     assert "fewer stopping rules" in plan
+    without = ["--set", "stop=[]", "--set", "budget.rounds=2", "--quiet"]
+    assert call(app, ["resume", "said", *without, "--root", str(root)]).exit_code == 0
+    assert stopped(root, "said") == "budget: 2 rounds"
 
 
 @pytest.mark.mlflow

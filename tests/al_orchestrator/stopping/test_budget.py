@@ -64,6 +64,26 @@ def test_a_total_below_the_seed_set_is_refused() -> None:
         Budget(initial=5, batch_size=1, total=4)
 
 
+@pytest.mark.parametrize(
+    ("fields", "number", "spent", "words"),
+    [
+        ({"rounds": 3}, 2, 30, "budget: 3 rounds"),
+        ({"rounds": 1}, 0, 10, "budget: 1 round"),
+        ({"total": 30}, 2, 30, "budget: 30 labels"),
+        ({"fraction": 0.3}, 2, 30, "budget: 0.3 of the pool"),
+        ({"fraction": 1.0}, 9, 100, "budget: all 100 samples of the pool"),
+        ({"total": 90, "rounds": 3}, 2, 30, "budget: 3 rounds"),
+        ({"total": 30, "rounds": 9}, 2, 30, "budget: 30 labels"),
+        ({"total": 40}, 2, 30, None),
+    ],
+)
+def test_the_limit_that_was_reached_is_named(
+    fields: dict[str, float], number: int, spent: int, words: str | None
+) -> None:
+    budget = Budget.model_validate({"initial": 10, "batch_size": 10, **fields})
+    assert budget.end(number=number, spent=spent, pool_size=100) == words
+
+
 @given(
     initial=st.integers(1, 20),
     batch=st.integers(1, 20),
