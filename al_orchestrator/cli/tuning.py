@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from al_orchestrator.sweeps import Plan, Standing
+    from al_orchestrator.sweeps.searches import Range
     from al_orchestrator.sweeps.tuning import Tried, Tuning
 
 
@@ -78,12 +79,23 @@ def _search(tuning: Tuning, root: Path, *, quiet: bool) -> list[Tried]:
 
 
 def _show_plan(tuning: Tuning) -> None:
+    search = tuning.config.search
+    if search.name == "optuna":
+        for field, options in tuning.config.space.items():
+            typer.echo(f"  {field}: {options if isinstance(options, list) else _ends(options)}")
+        tried = f"{search.trials} settings × {tuning.config.seeds} seeds"
+        typer.echo(f"{tried}, suggested by {search.sampler}, {search.together} at a time")
+        return
     settings = tuning.settings()
     for each in settings:
         typer.echo("  " + ", ".join(f"{field}: {value}" for field, value in each.items()))
     rungs = [effort for effort in tuning.rungs() if effort is not None]
     effort = f", effort {', '.join(map(str, rungs))}" if rungs else ""
     typer.echo(f"{len(settings)} settings × {tuning.config.seeds} seeds{effort}")
+
+
+def _ends(options: Range) -> str:
+    return f"{options.low} to {options.high}" + ", logarithmic" * options.log
 
 
 def _show(tuning: Tuning, tried: Sequence[Tried]) -> None:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import (
@@ -35,6 +35,7 @@ from al_orchestrator.reports.curves import FINISHED
 from al_orchestrator.reports.runs import status_of
 from al_orchestrator.run_dir import Workspace
 from al_orchestrator.sweeps.plan import Plan, Trial
+from al_orchestrator.sweeps.searches import AnySearch, Grid, Halving, Random, Range, Suggested
 from al_orchestrator.sweeps.standing import Standing, standings
 
 _FROZEN = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -44,80 +45,6 @@ Settings = Mapping[str, Any]
 
 Run = Callable[[Plan], Sequence[Standing]]
 """Runs what is left of a plan."""
-
-
-class Range(BaseModel):
-    """Numbers between two ends; whole ones if both ends are."""
-
-    model_config = _FROZEN
-
-    low: int | float
-    """The least."""
-    high: int | float
-    """The largest."""
-    log: bool = False
-    """Draw the logarithm uniformly instead of the number."""
-
-    @model_validator(mode="after")
-    def _ends_are_in_order(self) -> Range:
-        if not self.low < self.high:
-            raise ValueError(f"low {self.low} must be below high {self.high}")
-        if self.log and self.low <= 0:
-            raise ValueError(f"log needs low > 0, and it is {self.low}")
-        return self
-
-    @property
-    def is_whole(self) -> bool:
-        return isinstance(self.low, int) and isinstance(self.high, int)
-
-    def at(self, u: float) -> int | float:
-        """The number a share `u` of the way, 0 ≤ u < 1."""
-        low, high = float(self.low), float(self.high) + (1 if self.is_whole else 0)
-        if self.log:
-            value = math.exp(math.log(low) + u * (math.log(high) - math.log(low)))
-        else:
-            value = low + u * (high - low)
-        return min(int(value), int(self.high)) if self.is_whole else float(f"{value:.4g}")
-
-
-class Grid(BaseModel):
-    """Every combination of listed values."""
-
-    model_config = _FROZEN
-
-    name: Literal["grid"] = "grid"
-
-
-class Random(BaseModel):
-    """Values drawn independently (Bergstra & Bengio 2012, JMLR 13)."""
-
-    model_config = _FROZEN
-
-    name: Literal["random"] = "random"
-    trials: PositiveInt = 20
-    """Settings to try; more of them later keep the first ones."""
-    seed: int = Field(default=0, ge=0)
-    """Of the draws."""
-
-
-class Halving(BaseModel):
-    """Successive halving (Jamieson & Talwalkar 2016, arXiv 1502.07943).
-
-    All settings are tried with a small share of `field`, the best 1/factor of them with `factor`
-    times as much, and so on; the last with the experiment's own. A rung waits for all its runs.
-    """
-
-    model_config = _FROZEN
-
-    name: Literal["halving"] = "halving"
-    trials: int = Field(default=27, ge=2)
-    """Settings to begin with."""
-    factor: int = Field(default=3, ge=2)
-    """One in so many goes on, with so many times the effort."""
-    field: str = "trainer.epochs"
-    """What effort is measured in: a whole number of the experiment."""
-    seed: int = Field(default=0, ge=0)
-    """Of the draws."""
 
 
 class TuneConfig(BaseModel):
@@ -137,7 +64,7 @@ class TuneConfig(BaseModel):
     ]
     """What is searched: fields `trainer.…`, each with a list of values or with `{low, high, log}`;
     a component's name stands for the component."""
-    search: Annotated[Grid | Random | Halving, Field(discriminator="name")] = Random()
+    search: Annotated[AnySearch, Field(discriminator="name")] = Random()
     """How."""
     seeds: PositiveInt = 1
     """Runs of each setting, with the seeds 0, 1, …; their mean counts."""
@@ -199,8 +126,13 @@ class Tuning:
     source: Path
 
     def settings(self) -> list[dict[str, Any]]:
-        """What the search begins with, each setting once, the same every time."""
+        """What the search begins with, each setting once, the same every time.
+
+        Of a search that is `Suggested`, from end to end what may be suggested.
+        """
         space, search = self.config.space, self.config.search
+        if isinstance(search, Suggested):
+            return _from_end_to_end(space)
         if isinstance(search, Grid):
             lists = [values for values in space.values() if isinstance(values, list)]
             return [dict(zip(space, chosen, strict=True)) for chosen in itertools.product(*lists)]
@@ -312,20 +244,17 @@ def tune(tuning: Tuning, root: str | Path, run: Run) -> list[Tried]:
         root: Workspace of the runs.
         run: See `Run`.
     """
+    if isinstance(tuning.config.search, Suggested):
+        return _as_suggested(tuning, tuning.config.search, Workspace(Path(root).resolve()), run)
     workspace = Workspace(Path(root).resolve())
-    sign = -1 if lower_is_better(tuning.config.metric) else 1
     settings: list[Settings] = list(tuning.settings())
     search = tuning.config.search
     rungs = tuning.rungs()
     tried: list[Tried] = []
     for rung, effort in enumerate(rungs):
-        plan = tuning.plan(settings, rung, effort)
-        run(plan)
-        values = _values(plan, settings, workspace, tuning.config.metric)
+        values = _measure(tuning, settings, rung, effort, workspace, run)
         found = [Tried(each, v, rung, effort) for each, v in zip(settings, values, strict=True)]
-        found.sort(
-            key=lambda one: -math.inf if one.value is None else sign * one.value, reverse=True
-        )
+        found = _best_first(found, tuning.config.metric)
         tried = [*found, *tried]
         measured = [one for one in found if one.value is not None]
         if isinstance(search, Halving) and rung + 1 < len(rungs):
@@ -333,6 +262,60 @@ def tune(tuning: Tuning, root: str | Path, run: Run) -> list[Tried]:
         if not settings or not measured:
             break
     return tried
+
+
+def _as_suggested(tuning: Tuning, search: Suggested, workspace: Workspace, run: Run) -> list[Tried]:
+    """Tries what is suggested, some at a time, and tells of each what came of it.
+
+    Nothing is kept of it: begun again, the same is suggested, its ledgers are there, and what they
+    say is told anew.
+    """
+    from al_orchestrator.sweeps.suggesting import Suggestions
+
+    metric = tuning.config.metric
+    suggestions = Suggestions(search, tuning.config.space, lower_is_better=lower_is_better(metric))
+    tried: dict[str, Tried] = {}
+    for done in range(0, search.trials, search.together):
+        asked = suggestions.ask(min(search.together, search.trials - done))
+        settings = {digest_of_json(dict(each)): each for each in asked}  # each of them once
+        values = _measure(tuning, list(settings.values()), 0, None, workspace, run)
+        by_key = dict(zip(settings, values, strict=True))
+        tried |= {key: Tried(settings[key], by_key[key], 0, None) for key in settings}
+        suggestions.tell([by_key[digest_of_json(dict(each))] for each in asked])
+    return _best_first(list(tried.values()), metric)
+
+
+def _from_end_to_end(space: Mapping[str, Range | list[Any]]) -> list[dict[str, Any]]:
+    """Both ends of every range, and every listed value."""
+    ends = {
+        field: [options.low, options.high] if isinstance(options, Range) else options
+        for field, options in space.items()
+    }
+    most = max(map(len, ends.values()))
+    return [{field: v[min(n, len(v) - 1)] for field, v in ends.items()} for n in range(most)]
+
+
+def _best_first(tried: Sequence[Tried], metric: str) -> list[Tried]:
+    sign = -1 if lower_is_better(metric) else 1
+    return sorted(
+        tried,
+        key=lambda one: -math.inf if one.value is None else sign * one.value,
+        reverse=True,
+    )
+
+
+def _measure(
+    tuning: Tuning,
+    settings: Sequence[Settings],
+    rung: int,
+    effort: int | None,
+    workspace: Workspace,
+    run: Run,
+) -> list[float | None]:
+    """Runs what is left of these settings; what each came to."""
+    plan = tuning.plan(settings, rung, effort)
+    run(plan)
+    return _values(plan, settings, workspace, tuning.config.metric)
 
 
 def _values(

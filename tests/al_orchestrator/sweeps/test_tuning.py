@@ -16,7 +16,8 @@ from al_orchestrator.errors import ConfigError
 from al_orchestrator.reports.runs import status_of
 from al_orchestrator.run_dir import Workspace
 from al_orchestrator.sweeps import Plan, Standing, load_plan, standings
-from al_orchestrator.sweeps.tuning import Range, Tuning, load_tuning, tune
+from al_orchestrator.sweeps.searches import Range
+from al_orchestrator.sweeps.tuning import Tuning, load_tuning, tune
 
 PRESET = Path(__file__).parents[3] / "experiments/searches/tiny_probe.yaml"
 BASE = """\
@@ -211,6 +212,65 @@ def test_without_a_validation_set_there_is_nothing_to_tune_by(tmp_path: Path) ->
     tuning = search(tmp_path, "space: {trainer.l2: [1.0]}\nsearch: {name: grid}\n", base)
     with pytest.raises(ConfigError, match=r"has no validation/balanced_accuracy; it has .*test/"):
         tune(tuning, tmp_path / "runs", Driver(tmp_path / "runs"))
+
+
+SUGGESTED = """\
+space: {trainer.l2: {low: 0.001, high: 1000.0, log: true}, trainer.encoder.width: [2, 4]}
+search: {name: optuna, trials: 6, startup: 3, together: %d}
+"""
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("together", [1, 4])
+def test_a_suggested_search_killed_and_begun_again_is_the_one_that_was_not(
+    tmp_path: Path, together: int
+) -> None:
+    tuning = search(tmp_path, SUGGESTED % together)
+    whole = Driver(tmp_path / "whole")
+    tried = tune(tuning, whole.root, whole)
+    assert len(tried) == len(whole.runs) == 6
+    values = [one.value or 0.0 for one in tried]
+    assert values == sorted(values, reverse=True)
+
+    class Killed(Driver):
+        def __call__(self, plan: Plan) -> Sequence[Standing]:
+            if len(self.runs) >= 3:
+                raise KeyboardInterrupt
+            return super().__call__(plan)
+
+    killed = Killed(tmp_path / "killed")
+    with pytest.raises(KeyboardInterrupt):
+        tune(tuning, killed.root, killed)
+    again = Driver(killed.root)
+    assert tune(tuning, again.root, again) == tried
+    assert killed.runs + again.runs == whole.runs
+    assert tune(tuning, again.root, again) == tried
+    assert len(killed.runs + again.runs) == 6
+
+
+@pytest.mark.torch
+def test_a_suggested_setting_that_fails_is_told_so_and_comes_last(tmp_path: Path) -> None:
+    text = "space: {trainer.l2: [0.01, 1.0]}\nsearch: {name: optuna, trials: 8, startup: 2}\n"
+    driver = Driver(tmp_path / "runs", failing="l2=0.01")
+    tried = tune(search(tmp_path, text), driver.root, driver)
+    assert [one.settings["trainer.l2"] for one in tried] == [1.0, 0.01]
+    assert tried[-1].value is None
+    assert len(driver.runs) == 1  # the same setting suggested again is not run again
+
+
+def test_every_value_that_may_be_suggested_is_checked_before_anything_is_run(
+    tmp_path: Path,
+) -> None:
+    for space in ("{trainer.l2: [1.0, 2.0, -1.0]}", "{trainer.l2: {low: -1.0, high: 1.0}}"):
+        with pytest.raises(ConfigError, match="l2"):
+            search(tmp_path, f"space: {space}\nsearch: {{name: optuna}}\n")
+
+
+def test_a_dry_run_of_a_suggested_search_says_who_suggests(tmp_path: Path) -> None:
+    search(tmp_path, SUGGESTED % 2)
+    result = CliRunner().invoke(app, ["tune", str(tmp_path / "find.yaml"), "--dry-run"])
+    assert "trainer.l2: 0.001 to 1000.0, logarithmic" in result.output
+    assert "6 settings × 1 seeds, suggested by tpe, 2 at a time" in result.output
 
 
 def test_a_dry_run_lists_what_would_be_tried(tmp_path: Path) -> None:
