@@ -53,6 +53,12 @@ def compare(
         Path | None,
         typer.Option("--curves", help="Compare the curves of such a file instead of runs."),
     ] = None,
+    mlflow: Annotated[
+        str | None, typer.Option(help="Compare the runs of this MLflow experiment instead.")
+    ] = None,
+    uri: Annotated[
+        str | None, typer.Option(help="Where that MLflow is; the workspace's if left out.")
+    ] = None,
     detect: Annotated[
         float | None,
         typer.Option(min=0.0, help="Also tell how many seeds would see such a difference."),
@@ -78,7 +84,7 @@ def compare(
     from al_orchestrator.run_dir import Workspace
 
     workspace = Workspace(root.resolve())
-    sought = _Sought(runs or [], by or [], curves_from, baseline)
+    sought = _Sought(runs or [], by or [], curves_from, baseline, metric, mlflow, uri)
     curves, chosen, stem = _curves(workspace, sought)
     result = compared(curves, metric, baseline=chosen)
     target = out or workspace.root / "compare" / f"{stem}{metric.replace('/', '-')}.png"
@@ -114,9 +120,14 @@ class _Sought:
     by: Sequence[str]
     file: Path | None
     baseline: str | None
+    metric: str
+    experiment: str | None
+    uri: str | None
 
     @property
     def title(self) -> str:
+        if self.experiment is not None:
+            return f"MLflow: {self.experiment}"
         return self.file.name if self.file is not None else " ".join(self.runs)
 
 
@@ -133,17 +144,24 @@ def _curves(workspace: Workspace, sought: _Sought) -> tuple[list[RunCurve], str 
     """Curves, the baseline, and what names of files begin with."""
     from al_orchestrator.errors import ConfigError
     from al_orchestrator.reports.exchange import read_curves
+    from al_orchestrator.reports.tracked import curves_of_tracked
     from al_orchestrator.sweeps import is_sweep
+    from al_orchestrator.tracking import MLflowTracking
 
     runs, by, file, baseline = sought.runs, sought.by, sought.file, sought.baseline
-    if bool(runs) == (file is not None):
+    if [bool(runs), file is not None, sought.experiment is not None].count(True) != 1:
         raise ConfigError(
-            "name runs, or a sweep's YAML, or a file of curves with --curves: one of them"
+            "name runs, or a sweep's YAML, or a file of curves with --curves, or an experiment "
+            "with --mlflow: one of them"
         )
     if file is None and len(runs) == 1 and is_sweep(Path(runs[0])):
         return _of_sweep(workspace, Path(runs[0]), by, baseline)
     if by:
         raise ConfigError("--by names an axis of a sweep; give the sweep's YAML and nothing else")
+    if sought.experiment is not None:
+        place = MLflowTracking(uri=sought.uri)
+        tracked = place.read(workspace.root, sought.experiment, sought.metric)
+        return curves_of_tracked(tracked), baseline, f"{sought.experiment}-"
     if file is not None:
         return read_curves(file), baseline, f"{file.stem}-"
     return _of_runs(workspace, runs), baseline, ""

@@ -79,7 +79,7 @@ def compare(runs: Sequence[RunCurve], metric: str, *, baseline: str | None = Non
         verdicts={group: _verdict(group, cells, metric) for group in groups},
         notes=(*_missing(runs), *too_short, *_too_few(cells)),
         penalty=penalty_matrix([run for members in found.values() for run in members], metric),
-        marks=tuple(sorted({mark for r in runs if r.background for mark in r.background.marks})),
+        marks=tuple(sorted({mark for run in runs for mark in run.marks})),
     )
 
 

@@ -30,7 +30,6 @@ class Background:
     looked_at: int  # spent on balancing the seed set
     seconds: Mapping[str, float]  # wall time of each stage, all rounds together
     gpu_seconds: float  # of training and scoring
-    marks: tuple[str, ...]  # what was done against the protocol, on purpose
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +45,8 @@ class RunCurve:
     metrics: Mapping[str, Doubles]  # each (R,)
     state: str  # `FINISHED`, or how far the run got
     setting: str = ""  # what runs that are compared must have in common, beside the regime
-    background: Background | None = None  # None for a curve from a file
+    marks: tuple[str, ...] = ()  # what was done against the protocol, on purpose
+    background: Background | None = None  # None for a curve that is not read from a ledger
 
     def __post_init__(self) -> None:
         if len(self.labels) == 0 or (np.diff(self.labels) <= 0).any():

@@ -1,8 +1,9 @@
 """Curves and results as CSV or Parquet files, for other programs and from them.
 
 A file of curves has a row for each round of each run: `group` (what is compared), `seed`, `labels`
-(trained on), and a column for each metric. `run`, `strategy`, `dataset` and `setting` may be there;
-without them a run is a group and a seed, its strategy the group, and all is one dataset.
+(trained on), and a column for each metric. `run`, `strategy`, `dataset`, `setting` and `marks`
+(what was done against the protocol) may be there; without them a run is a group and a seed, its
+strategy the group, and all is one dataset.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from al_orchestrator.reports.curves import FINISHED, RunCurve
 
 SUFFIXES = (".csv", ".parquet")
 _NEEDED = ("group", "seed", "labels")
-_WORDS = ("run", "strategy", "dataset", "setting", "group", "state")
+_WORDS = ("run", "strategy", "dataset", "setting", "group", "state", "marks")
 
 
 def write_curves(runs: Sequence[RunCurve], path: Path) -> None:
@@ -38,6 +39,7 @@ def write_curves(runs: Sequence[RunCurve], path: Path) -> None:
             "strategy": run.strategy,
             "dataset": run.dataset,
             "setting": run.setting,
+            "marks": "; ".join(run.marks),
             "seed": run.seed,
             "labels": int(labels),
             **{name: float(run.metrics[name][number]) for name in shared},
@@ -140,6 +142,7 @@ def _run(
             },
             state=word["state"] or FINISHED,
             setting=word["setting"],
+            marks=tuple(word["marks"].split("; ")) if word["marks"] else (),
         )
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from error

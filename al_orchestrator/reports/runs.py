@@ -11,9 +11,11 @@ from typing import Any, Literal
 import numpy as np
 
 from al_orchestrator.config import ExperimentConfig, load_config, marks_of
+from al_orchestrator.config.identity import identity
 from al_orchestrator.errors import ConfigError
 from al_orchestrator.pool import Acquired, Event, Pool
 from al_orchestrator.reports.curves import Background, RunCurve
+from al_orchestrator.reports.groups import name_groups
 from al_orchestrator.rounds import Round, RoundState
 from al_orchestrator.run_dir import RunDir, Workspace
 
@@ -196,6 +198,7 @@ def curve_of(status: RunStatus, group: str, setting: str = "") -> RunCurve:
         metrics={name: np.array([r.metrics[name] for r in measured]) for name in names},
         state=status.state,
         setting=setting,
+        marks=marks_of(status.config),
         background=_background(status),
     )
 
@@ -221,54 +224,9 @@ def _background(status: RunStatus) -> Background:
         looked_at=status.looked_at,
         seconds=dict(seconds),
         gpu_seconds=gpu_seconds,
-        marks=marks_of(config),
     )
-
-
-def _is_of_the_regime(field: str) -> bool:
-    """Dataset and batch sizes make the regime; what is dropped of the pool does not."""
-    if field.startswith("dataset."):
-        return not field.startswith("dataset.duplicates.")
-    return field.startswith(("strategy.", "budget."))
 
 
 def groups_of(statuses: list[RunStatus]) -> dict[str, str]:
     """A name for each run's group: its strategy, and what else differs but the seed."""
-    from al_orchestrator.config.identity import identity
-
-    fields = {s.run: identity(s.config) for s in statuses}
-    seedless = {
-        run: {k: v for k, v in f.items() if k != "seed" and not _is_of_the_regime(k)}
-        for run, f in fields.items()
-    }
-    differing = sorted(
-        {
-            key
-            for f in seedless.values()
-            for key in f
-            if len({repr(other.get(key)) for other in seedless.values()}) > 1
-        }
-    )
-    strategies: dict[str, set[str]] = {}
-    for status in statuses:
-        parameters = repr(sorted(status.config.strategy.model_dump().items()))
-        strategies.setdefault(status.config.strategy.name, set()).add(parameters)
-    return {
-        status.run: _group_name(status, strategies, differing, seedless[status.run])
-        for status in statuses
-    }
-
-
-def _group_name(
-    status: RunStatus,
-    strategies: Mapping[str, set[str]],
-    differing: list[str],
-    fields: Mapping[str, object],
-) -> str:
-    strategy = status.config.strategy
-    parts: list[str] = [strategy.name]
-    if len(strategies[strategy.name]) > 1:
-        parameters = strategy.model_dump(exclude={"name"}, exclude_defaults=True)
-        parts += [f"{key}={value}" for key, value in parameters.items()]
-    parts += [f"{key}={fields.get(key)}" for key in differing]
-    return " ".join(parts)
+    return name_groups({s.run: identity(s.config) for s in statuses})

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from al_orchestrator.tracking.base import Kind, Message, RunIdentity, Tracker
+from al_orchestrator.tracking.base import Kind, Message, RunIdentity, TrackedRun, Tracker
 from al_orchestrator.tracking.mlflow_tracking import MLflowTracking
 from al_orchestrator.tracking.nothing import NoTracking
 
@@ -19,5 +19,6 @@ __all__ = [
     "Message",
     "NoTracking",
     "RunIdentity",
+    "TrackedRun",
     "Tracker",
 ]

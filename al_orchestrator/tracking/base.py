@@ -8,12 +8,13 @@ once. Control never reads a tracker.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from al_orchestrator.messages import Kind, Message
 
-__all__ = ["Kind", "Message", "RunIdentity", "Tracker"]
+__all__ = ["Kind", "Message", "RunIdentity", "TrackedRun", "Tracker"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,17 @@ class RunIdentity:
     experiment: str
     folder: Path  # the run folder, absolute
     started_ms: int | None = None  # when the run was created; None: now
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """A run as the mirror shows it, for people who have no other copy of it."""
+
+    name: str
+    is_finished: bool
+    params: Mapping[str, str]  # dotted fields of the experiment
+    tags: Mapping[str, str]
+    metrics: Mapping[str, Mapping[int, float]]  # name -> labels trained on -> value
 
 
 class Tracker(ABC):

@@ -16,14 +16,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+    ViewType,
+)
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from pydantic import ValidationError
 
 from al_orchestrator.errors import AloError, TrackingError
 from al_orchestrator.tracking import payloads
-from al_orchestrator.tracking.base import Message, RunIdentity, Tracker
+from al_orchestrator.tracking.base import Message, RunIdentity, TrackedRun, Tracker
 from al_orchestrator.tracking.local_store import ensure_database
 from al_orchestrator.tracking.place import Place
 
@@ -112,6 +121,48 @@ class MLflowTracker(Tracker):
                 "tracking.experiment to another name"
             )
         return str(found.experiment_id)
+
+
+def read_runs(place: Place, experiment: str, prefix: str) -> list[TrackedRun]:
+    """See `MLflowTracking.read`."""
+    if place.database is not None and not place.database.exists():
+        raise TrackingError(f"{place} does not exist; name another with --uri")
+    with _reaching(place):
+        client = MlflowClient(place.uri, place.uri)
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            names = sorted(each.name for each in client.search_experiments())
+            raise TrackingError(
+                f"{place} has no experiment {experiment!r}; it has {', '.join(names) or 'none'}"
+            )
+        runs, token = [], None
+        while True:
+            page = client.search_runs(
+                [found.experiment_id],
+                filter_string="tags.`alo.strategy` != ''",  # sweeps have none
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+            runs += list(page)
+            token = page.token
+            if not token:
+                return [_tracked(client, run, prefix) for run in runs]
+
+
+def _tracked(client: MlflowClient, run: Run, prefix: str) -> TrackedRun:
+    metrics: dict[str, dict[int, float]] = {}
+    for name in sorted(run.data.metrics):
+        if name.startswith(prefix):
+            history = client.get_metric_history(run.info.run_id, name)
+            ordered = sorted(history, key=lambda each: each.timestamp)
+            metrics[name] = {int(each.step): float(each.value) for each in ordered}
+    return TrackedRun(
+        name=str(run.info.run_name),
+        is_finished=run.info.status == "FINISHED",
+        params=dict(run.data.params),
+        tags=dict(run.data.tags),
+        metrics=metrics,
+    )
 
 
 def _run_id(client: MlflowClient, experiment_id: str, run: RunIdentity) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from al_orchestrator.tracking.base import Tracker
+from al_orchestrator.tracking.base import TrackedRun, Tracker
 from al_orchestrator.tracking.place import Place, checked_uri, place_of
 
 _ENVIRONMENT = {
@@ -47,10 +47,29 @@ class MLflowTracking(BaseModel):
 
     def connect(self, workspace: Path) -> Tracker:
         """A tracker that reaches MLflow when it is opened. Imports MLflow: about a second."""
+        self._prepare()
+        from al_orchestrator.tracking.mlflow_tracker import MLflowTracker
+
+        return MLflowTracker(self.place(workspace), self.experiment)
+
+    def read(self, workspace: Path, experiment: str, prefix: str) -> list[TrackedRun]:
+        """The runs of `alo` that an MLflow experiment shows, oldest first.
+
+        Args:
+            workspace: Whose place it is, where `uri` names none.
+            experiment: Its name in MLflow.
+            prefix: Of the metrics wanted, such as ``test/accuracy``.
+
+        Raises:
+            TrackingError: There is no such experiment, or MLflow cannot be reached.
+        """
+        self._prepare()
+        from al_orchestrator.tracking.mlflow_tracker import read_runs
+
+        return read_runs(self.place(workspace), experiment, prefix)
+
+    def _prepare(self) -> None:
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         # It warns of every retry; the `TrackingError` that may follow says it once.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-        from al_orchestrator.tracking.mlflow_tracker import MLflowTracker
-
-        return MLflowTracker(self.place(workspace), self.experiment)

@@ -101,6 +101,19 @@ def test_killed_and_resumed_on_ray_it_is_the_run_that_was_left_alone(
     assert outcome(resumed) == scene.undisturbed
 
 
+def test_the_mirror_compares_as_the_ledger_does(scene: Scene, resumed: Path) -> None:
+    def rows(*words: str | Path) -> list[dict[str, Any]]:
+        asked = alo("compare", *words, "--root", resumed, "--json")
+        done = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=120)
+        [cell] = json.loads(done.stdout)["cells"]
+        return [{key: row[key] for key in ("group", "final", "aulc")} for row in cell["rows"]]
+
+    with sqlite3.connect(resumed / "mlflow.db") as store:
+        names = [row[0] for row in store.execute("SELECT name FROM experiments")]
+    [experiment] = [name for name in names if name != "Default"]
+    assert rows("--mlflow", experiment) == rows("small")
+
+
 def test_each_metric_stands_in_mlflow_once_with_labels_as_its_step(
     scene: Scene, resumed: Path
 ) -> None:

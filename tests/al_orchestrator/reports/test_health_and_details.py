@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -21,7 +22,6 @@ def background(
     *batches: str,
     converged: Sequence[bool | None] = (None, None, None),
     train: float = 1.0,
-    marks: tuple[str, ...] = (),
 ) -> Background:
     """A run over the pool a…z whose batches are the letters of words."""
     return Background(
@@ -34,7 +34,6 @@ def background(
         looked_at=0,
         seconds={"train": train, "score": 2.0, "query": 9.0},
         gpu_seconds=train,
-        marks=marks,
     )
 
 
@@ -183,10 +182,9 @@ def test_terminal_page_and_json_tell_the_same(make_run: MakeRun) -> None:
 
 
 def test_what_is_done_against_the_protocol_stands_above_all(make_run: MakeRun) -> None:
-    marked = background("ab", "cd", marks=("the test set chose the epoch",))
     runs = [
-        make_run("random", 0, [0.5] * 3, background=background("ab", "cd")),
-        make_run("margin", 0, [0.5] * 3, background=marked),
+        make_run("random", 0, [0.5] * 3),
+        replace(make_run("margin", 0, [0.5] * 3), marks=("the test set chose the epoch",)),
     ]
     comparison = compare(runs, METRIC)
     assert comparison.watermark == "the test set chose the epoch"

@@ -81,6 +81,33 @@ def test_everything_sent_twice_stands_there_once(
     )
 
 
+def test_what_was_sent_is_read_back_run_by_run(
+    tracker: Tracker, tmp_path: Path, run: RunIdentity, messages: list[Message]
+) -> None:
+    tracker.open(run)
+    for message in messages:
+        tracker.send(message)
+    tracker.send(Message("metrics", {"step": 70, "metrics": {"test/nll": 1.5}}, 4_500))
+    tracker.open(replace(run, key="sweep-1", name="sweep"))  # no run of an experiment
+    tracker.send(describe(tags={"alo.kind": "sweep"}))
+
+    [read] = MLflowTracking().read(tmp_path, "faces", "test/accuracy")
+    assert (read.name, read.is_finished) == ("badge-0", True)
+    assert read.params["strategy.name"] == "badge"
+    assert read.tags["alo.run_key"] == run.key
+    assert read.metrics == {"test/accuracy": {35: 0.25, 70: 0.5}}
+
+
+def test_an_experiment_that_is_not_there_is_answered_with_those_that_are(
+    tracker: Tracker, tmp_path: Path, run: RunIdentity
+) -> None:
+    tracker.open(run)
+    with pytest.raises(TrackingError, match=r"no experiment 'fases'; it has .*faces"):
+        MLflowTracking().read(tmp_path, "fases", "test/accuracy")
+    with pytest.raises(TrackingError, match="does not exist"):
+        MLflowTracking().read(tmp_path / "elsewhere", "faces", "test/accuracy")
+
+
 def test_pool_and_test_set_are_both_shown_although_they_share_a_digest(
     tracker: Tracker, client: MlflowClient, run: RunIdentity, messages: list[Message]
 ) -> None:
