@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainers.base import PredictTask, Saliency
+from trainers.base import PredictTask, Saliency, TrainingError
 from trainers.deep.attacks import whole_float32, without_gradients
 from trainers.deep.compute import Mode
 from trainers.deep.images import Normaliser, Pixels
@@ -52,6 +52,9 @@ def saliency_maps(task: PredictTask, network: Network, mode: Mode) -> Floats:
         task: Images, rows, and how they are explained.
         network: On the task's device, in the layout of `mode`.
         mode: How the network is computed, but for the precision.
+
+    Raises:
+        TrainingError: Grad-CAM is asked of a network without a last map.
     """
     assert task.saliency is not None  # PredictTask saw that it is given
     pixels, normalise = (
@@ -80,9 +83,18 @@ def _explained(
             size = block_size((*images.shape[2:], images.shape[1]), images.device.type)
             return smooth_gradient_maps(view, images, classes, saliency, seed, size)
         case "gradcam":
-            last_map = cast("nn.Module", view.network.encoder.last_map)
-            maps = class_activation_maps(view, last_map, images, classes)
+            maps = class_activation_maps(view, _last_map(view.network), images, classes)
             return _in_place(maps, view.network, (images.shape[2], images.shape[3]))
+
+
+def _last_map(network: Network) -> nn.Module:
+    found = getattr(network.encoder, "last_map", None)
+    if not isinstance(found, nn.Module):
+        raise TrainingError(
+            f"{network.plan.encoder} has no last map whose places are those of the image, so "
+            "Grad-CAM has nothing to weigh; take gradient or smoothgrad"
+        )
+    return found
 
 
 def gradient_maps(classify: Classify, images: Tensor, classes: Tensor) -> Tensor:

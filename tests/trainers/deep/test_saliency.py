@@ -184,6 +184,17 @@ def test_other_networks_are_explained_too(
         assert method == "gradcam" or (maps > 0).any()  # where all speaks against, all is cut off
 
 
+def test_grad_cam_is_refused_where_the_last_map_has_no_places(
+    make_toy: Callable[..., Toy],
+) -> None:
+    encoder = {"name": "poster_v1_narrow", "width": 8}
+    trainer, toy, checkpoint = fitted_on(make_toy, 32, encoder=encoder)
+    maps = explained(trainer, toy, checkpoint, Saliency(), "gradient", rows=np.arange(2))
+    assert (maps > 0).any()
+    with pytest.raises(TrainingError, match="poster_v1_narrow has no last map"):
+        explained(trainer, toy, checkpoint, Saliency("gradcam"), "cam", rows=np.arange(2))
+
+
 def test_a_learner_with_crops_is_explained_on_the_central_one(
     make_toy: Callable[..., Toy],
 ) -> None:

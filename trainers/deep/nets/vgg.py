@@ -32,9 +32,8 @@ class FERVGG(nn.Module):
                 setattr(self, f"conv{stage + 1}{half}", nn.Conv2d(channels, wider, 3, padding=1))
                 setattr(self, f"bn{stage + 1}{half}", nn.BatchNorm2d(wider))
                 channels = wider
-        self.last_map = (
-            nn.Identity()
-        )  # what Grad-CAM looks at: 5 x 5 places, before the last pooling
+        # What Grad-CAM looks at: 5 x 5 places, before the last pooling.
+        self.last_map = nn.Identity()
         self.lin1 = nn.Linear(channels * (SIDE // 16) ** 2, 64 * width)
         self.drop1 = SeededDropout(DROPOUT)
         self.lin2 = nn.Linear(64 * width, 64 * width)
