@@ -16,6 +16,7 @@ from al_orchestrator.datasets import PackedDataset, load
 from al_orchestrator.datasets.base import Manifest, Split
 from al_orchestrator.datasets.decoding import Fit, UnreadableImage, decode
 from al_orchestrator.datasets.folders import IMAGE_SUFFIXES
+from al_orchestrator.datasets.photos import names_below
 from al_orchestrator.encoder_store import EncoderStore
 from al_orchestrator.errors import ConfigError, DatasetError, LedgerError
 from al_orchestrator.executors import open_executor
@@ -180,7 +181,7 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
     """The files named, and the images below the folders named in order of name; each once.
 
     Raises:
-        ConfigError: A path is not there, or a folder holds no image.
+        ConfigError: A path is not there, or a folder holds no image or cannot be read.
     """
     return [*dict.fromkeys(file for path in paths for file in _files_at(path))]
 
@@ -191,7 +192,7 @@ def _files_at(path: Path) -> Iterator[Path]:
             raise ConfigError(f"{path} does not exist")
         yield path
         return
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    found = sorted(names_below(path, IMAGE_SUFFIXES))
     if not found:
         raise ConfigError(f"{path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
     yield from found
@@ -254,7 +255,7 @@ def _read(
         except UnreadableImage as error:
             if not skip_bad:
                 raise DatasetError(
-                    f"{file}: {error.reason}; mend it, or pass --skip-bad"
+                    f"{file}: {error.detail}; mend it, or pass --skip-bad"
                 ) from error
             bad[str(file)] = error.reason
     return images, bad

@@ -1,8 +1,9 @@
 """Turns encoded images of any kind into uint8 arrays by declared rules, and says why it cannot.
 
-The rules: the first frame of an animation; turned upright as EXIF says; transparency laid over
-black; 16-bit grey divided by 257 and rounded; colour to grey by ITU-R 601 luma; any other colour
-space through RGB.
+The rules: the first frame of an animation; turned upright as EXIF says, where it can be read;
+transparency laid over black; 16-bit grey divided by 257 and rounded, 16-bit colour cut to its high
+byte; colour to grey by ITU-R 601 luma; any other colour space through RGB. What a file is, its
+content says and not its name: one of `FORMATS`, which are those of `folders.IMAGE_SUFFIXES`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -32,6 +34,12 @@ Box = tuple[int, int, int, int]
 MAX_PIXELS = 64 * 2**20
 """Larger images are refused before they are decoded: a small file may unpack to terabytes."""
 
+MAX_BYTES = 2**30
+"""Larger files are not read."""
+
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""The rest of what Pillow knows is no image here: some of it runs other programs to be drawn."""
+
 _WIDE_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -42,6 +50,11 @@ class UnreadableImage(ValueError):
     def reason(self) -> str:
         return str(self.args[0])
 
+    @property
+    def detail(self) -> str:
+        """The reason with what was met, which differs from file to file."""
+        return f"{self.reason} ({self.__cause__})" if self.__cause__ is not None else self.reason
+
 
 def refuse_or_skip(error: UnreadableImage, source: str, on_bad_image: OnBadImage) -> Skipped:
     """What to yield for an unreadable image.
@@ -50,9 +63,8 @@ def refuse_or_skip(error: UnreadableImage, source: str, on_bad_image: OnBadImage
         DatasetError: The config does not ask to skip.
     """
     if on_bad_image == "refuse":
-        detail = f" ({error.__cause__})" if error.__cause__ is not None else ""
         raise DatasetError(
-            f"{source}: {error.reason}{detail}; mend or remove it, "
+            f"{source}: {error.detail}; mend or remove it, "
             "or set `on_bad_image: skip` to count such images and go on"
         ) from error
     return Skipped(source=source, reason=error.reason)
@@ -81,14 +93,16 @@ def decode(
         raise UnreadableImage("empty file")
     try:
         with warnings.catch_warnings():
-            # Pillow warns from 90 megapixels on; the limit below is stricter and is an error.
+            # Of 90 megapixels and more, where the limit below is stricter and an error, and of
+            # metadata that nothing here depends on: pixels that are not whole raise.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(encoded)) as image:
+            warnings.simplefilter("ignore", UserWarning)
+            with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
                 return _convert(image, channels, image_size, fit, box)
     except UnreadableImage:
         raise
-    except UnidentifiedImageError as error:
-        raise UnreadableImage("not an image") from error
+    except UnidentifiedImageError:  # It says no more than that.
+        raise UnreadableImage("not an image") from None
     except Image.DecompressionBombError as error:
         raise UnreadableImage("too many pixels") from error
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
@@ -97,6 +111,12 @@ def decode(
 
 def _read(path: Path) -> bytes:
     try:
+        stat = path.stat()
+        # A pipe would be waited for, and a device need not end.
+        if not S_ISREG(stat.st_mode):
+            raise UnreadableImage("not a file")
+        if stat.st_size > MAX_BYTES:
+            raise UnreadableImage("too many bytes")
         return path.read_bytes()
     except OSError as error:
         raise UnreadableImage("file cannot be opened") from error

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from al_orchestrator.datasets.base import Split
 from al_orchestrator.errors import DatasetError
@@ -62,7 +63,7 @@ def find_splits(
 
 
 def _unlabelled(root: Path) -> str:
-    if not any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in root.iterdir()):
+    if not any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in _entries(root)):
         return ""
     return "; images without labels are for `pretrain_on`, beside a dataset that has some"
 
@@ -87,7 +88,7 @@ def class_folders(split_folder: Path) -> list[Path]:
     """
     strays = [
         entry.name
-        for entry in sorted(split_folder.iterdir())
+        for entry in _entries(split_folder)
         if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file() and not _is_litter(entry.name)
     ]
     if strays:
@@ -109,7 +110,7 @@ def walk(root: Path, splits: Mapping[Split, Path]) -> Iterator[ImageFile]:
     """
     for split, split_folder in splits.items():
         for class_folder in class_folders(split_folder):
-            for path in _files(class_folder):
+            for path in files_below(class_folder):
                 name = path.relative_to(root).as_posix()
                 yield ImageFile(path=path, id=_valid(name), split=split, folder=class_folder.name)
 
@@ -122,7 +123,8 @@ def folder_state(root: Path, splits: Mapping[Split, Path]) -> dict[str, object]:
 
 def tree_state(root: Path) -> dict[str, object]:
     """The same of every file below a folder, whatever lies where."""
-    listing = [(_valid(path.relative_to(root).as_posix()), *_stamp(path)) for path in _files(root)]
+    files = [(_valid(path.relative_to(root).as_posix()), path) for path in files_below(root)]
+    listing = [(name, *_stamp(path)) for name, path in files]
     return {"path": str(root.resolve()), "files": len(listing), "listing": digest_of_json(listing)}
 
 
@@ -140,8 +142,20 @@ def file_state(path: Path) -> dict[str, object]:
 
 
 def files_below(root: Path) -> Iterator[Path]:
-    """Every file below a folder in a fixed order, but what is hidden or left by file managers."""
-    yield from _files(root)
+    """Every file below a folder in a fixed order, but what is hidden or left by file managers.
+
+    Links to folders are followed.
+
+    Raises:
+        DatasetError: A folder cannot be read, or a link leads back to a folder it lies in.
+    """
+    for parent, folders, files in os.walk(root, onerror=_refuse, followlinks=True):
+        folders[:] = sorted(name for name in folders if not _is_litter(name))
+        for name in folders:
+            _refuse_loop(Path(parent) / name)
+        for name in sorted(files):
+            if not _is_litter(name):
+                yield Path(parent) / name
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -155,17 +169,24 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _subfolders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder; `path` must name one that is there")
-    return sorted(
-        entry for entry in folder.iterdir() if entry.is_dir() and not _is_litter(entry.name)
-    )
+    return [e for e in _entries(folder) if e.is_dir() and not _is_litter(e.name)]
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not _is_litter(name))
-        for name in sorted(files):
-            if not _is_litter(name):
-                yield Path(parent) / name
+def _refuse(error: OSError) -> NoReturn:
+    # Else what lies in the folder would be missing, and nobody would know.
+    raise DatasetError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def _refuse_loop(folder: Path) -> None:
+    if folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve()):
+        raise DatasetError(f"{folder} is a link to a folder that it lies in; remove it")
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        _refuse(error)
 
 
 def _is_litter(name: str) -> bool:

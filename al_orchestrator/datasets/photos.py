@@ -18,6 +18,7 @@ from al_orchestrator.datasets.decoding import (
     decode,
     refuse_or_skip,
 )
+from al_orchestrator.datasets.folders import files_below
 
 
 class Photos(DatasetReader):
@@ -57,7 +58,9 @@ class Photos(DatasetReader):
 
 
 def names_below(root: Path, suffixes: frozenset[str]) -> Iterator[Path]:
-    """Every file with such a suffix, hidden ones left out, in a fixed order."""
-    for path in sorted(root.rglob("*")):
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file():
-            yield path
+    """Every file with such a suffix, hidden ones left out, in a fixed order.
+
+    Raises:
+        DatasetError: A folder cannot be read.
+    """
+    return (path for path in files_below(root) if path.suffix.lower() in suffixes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,72 @@ def test_bad_files_stop_or_are_left_out(root: Path, tmp_path: Path) -> None:
         files_of([tmp_path / "empty"])
     with pytest.raises(ConfigError, match="does not exist"):
         files_of([tmp_path / "nowhere.png"])
+
+
+def stored_as(grey: np.ndarray[Any, np.dtype[np.uint8]]) -> dict[str, bytes]:
+    """The same grey picture (H, W), stored as files of many kinds."""
+    plain = Image.fromarray(grey)
+    palette = plain.convert("P")
+    palette.putpalette([level for each in range(256) for level in (each, each, each)])
+    clear = plain.convert("LA")
+    clear.putalpha(255)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    kinds: dict[str, tuple[Image.Image, str, dict[str, Any]]] = {
+        "grey.png": (plain, "PNG", {}),
+        "colour.png": (plain.convert("RGB"), "PNG", {}),
+        "alpha.png": (plain.convert("RGBA"), "PNG", {}),
+        "grey_alpha.png": (clear, "PNG", {}),
+        "palette.png": (palette, "PNG", {}),
+        "wide.png": (Image.fromarray(grey.astype(np.uint16) * 257), "PNG", {}),
+        "cmyk.tif": (plain.convert("RGB").convert("CMYK"), "TIFF", {}),
+        "turned.png": (plain.transpose(Image.Transpose.ROTATE_90), "PNG", {"exif": turned}),
+        "lossless.webp": (plain.convert("RGB"), "WEBP", {"lossless": True}),
+        "really_a_png.jpg": (plain, "PNG", {}),
+    }
+    files = {}
+    for name, (image, kind, options) in kinds.items():
+        buffer = io.BytesIO()
+        image.save(buffer, kind, **options)
+        files[name] = buffer.getvalue()
+    return files
+
+
+def test_a_picture_is_seen_alike_however_it_is_stored(root: Path, tmp_path: Path) -> None:
+    learner = learner_of(Workspace(root).run("classifier"))
+    grey = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
+    for name, encoded in stored_as(grey).items():
+        (tmp_path / name).write_bytes(encoded)
+    found = predict_files(learner, files_of([tmp_path]))
+    by_name = {path.name: row for path, row in zip(found.paths, found.log_probs, strict=True)}
+    assert len(by_name) == 10
+    for name, row in by_name.items():
+        np.testing.assert_allclose(row, by_name["grey.png"], atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty file"),
+        (b"<html>404</html>", "not an image"),
+        (stored_as(np.arange(256, dtype=np.uint8).reshape(16, 16))["grey.png"][:60], "truncated"),
+    ],
+    ids=["empty", "html", "cut"],
+)
+def test_a_bad_file_is_named_with_the_reason(
+    root: Path, tmp_path: Path, content: bytes, reason: str
+) -> None:
+    learner = learner_of(Workspace(root).run("classifier"))
+    (tmp_path / "face.png").write_bytes(content)
+    with pytest.raises(DatasetError, match=rf"face\.png: {reason}.*--skip-bad"):
+        predict_files(learner, [tmp_path / "face.png"])
+
+
+def test_what_file_managers_leave_behind_is_not_predicted(tmp_path: Path) -> None:
+    for name in ("a.png", "._a.png", ".hidden/b.png", "deep/c.PNG"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert files_of([tmp_path]) == [tmp_path / "a.png", tmp_path / "deep" / "c.PNG"]
 
 
 def test_the_command_line_writes_tables(root: Path, tmp_path: Path) -> None:

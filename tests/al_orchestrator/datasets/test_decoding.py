@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -16,7 +17,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from al_orchestrator.datasets.base import Skipped
-from al_orchestrator.datasets.decoding import UnreadableImage, decode, refuse_or_skip
+from al_orchestrator.datasets.decoding import (
+    MAX_BYTES,
+    UnreadableImage,
+    decode,
+    refuse_or_skip,
+)
 from al_orchestrator.errors import DatasetError
 
 Pixels = npt.NDArray[np.uint8]
@@ -71,6 +77,37 @@ def test_cmyk_jpegs_become_rgb() -> None:
     assert max(green, blue) < 6
 
 
+def test_16_bit_colour_is_cut_to_its_high_byte() -> None:
+    row = b"\0" + 3 * struct.pack(">HHH", 200 * 256 + 255, 100 * 256, 50 * 256 + 128)
+    encoded = png_of(3, 2, 16, 2, 2 * row)
+
+    assert decode(encoded, channels=3).tolist() == [[[200, 100, 50]] * 3] * 2
+
+
+def test_whole_pixels_are_read_where_metadata_are_broken() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010F] = "a maker's name"
+    encoded = encode(flat("L", 70), "JPEG", exif=exif.tobytes()[:-6], quality=100)
+
+    assert np.abs(decode(encoded, channels=1).astype(int) - 70).max() <= 1
+
+
+def test_a_pipe_and_a_file_without_end_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+
+    for name, reason in {
+        "pipe.png": "not a file",
+        "huge.png": "too many bytes",
+        ".": "not a file",
+    }.items():
+        with pytest.raises(UnreadableImage) as error:
+            decode(tmp_path / name, channels=1)
+        assert error.value.reason == reason
+
+
 def test_a_palette_with_a_clear_colour_is_laid_over_black() -> None:
     image = Image.new("P", (3, 2), 1)
     image.putpalette([0, 0, 0, 255, 255, 255])
@@ -119,17 +156,31 @@ def test_an_image_of_the_asked_size_is_not_resampled() -> None:
     np.testing.assert_array_equal(decoded[..., 0], pixels)
 
 
-def bomb() -> bytes:
-    """A PNG of 60,000 x 60,000 pixels in a hundred bytes; its pixels are never sent."""
+def png_of(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
+    """A PNG written by hand: what Pillow does not write."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return (
             struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
         )
 
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
-    data = chunk(b"IDAT", zlib.compress(b""))
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    data = chunk(b"IDAT", zlib.compress(rows))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
+
+
+def bomb() -> bytes:
+    """A PNG of 60,000 x 60,000 pixels in a hundred bytes; its pixels are never sent."""
+    return png_of(60_000, 60_000, 8, 0, b"")
+
+
+def text_bomb() -> bytes:
+    """A small PNG whose comment unpacks to 80 MB."""
+    from PIL import PngImagePlugin
+
+    info = PngImagePlugin.PngInfo()
+    info.add_text("comment", "0" * 80_000_000, zip=True)
+    return encode(flat("L", 1), pnginfo=info)
 
 
 def large() -> bytes:
@@ -146,10 +197,23 @@ def large() -> bytes:
         (encode(Image.effect_noise((48, 48), 60.0), "JPEG")[:500], "truncated or corrupt"),
         (bomb(), "too many pixels"),
         (large(), "too many pixels"),
+        (text_bomb(), "truncated or corrupt"),
+        (encode(flat("RGB", (1, 2, 3)), "EPS"), "not an image"),
         (encode(Image.new("F", (3, 2), 0.5), "TIFF"), "floating-point image"),
         (encode(Image.new("I", (3, 2), -5), "TIFF"), "grey values beyond 16 bits"),
     ],
-    ids=["empty", "html", "cut PNG", "cut JPEG", "bomb", "large", "float", "negative"],
+    ids=[
+        "empty",
+        "html",
+        "cut PNG",
+        "cut JPEG",
+        "bomb",
+        "large",
+        "text bomb",
+        "EPS",
+        "float",
+        "negative",
+    ],
 )
 def test_what_is_no_whole_image_is_refused_with_a_reason(encoded: bytes, reason: str) -> None:
     with pytest.raises(UnreadableImage) as error:
@@ -179,7 +243,9 @@ def test_no_bytes_raise_anything_but_unreadable_image(tail: bytes, head: bytes) 
 
 @given(st.data())
 def test_a_damaged_image_is_decoded_or_refused(data: st.DataObject) -> None:
-    whole = bytearray(encode(Image.new("P", (9, 7), 3)))
+    kind = data.draw(st.sampled_from(["PNG", "GIF", "BMP", "JPEG", "PPM", "TIFF", "WEBP"]))
+    mode = "L" if kind in {"JPEG", "PPM"} else "P"
+    whole = bytearray(encode(Image.new(mode, (9, 7), 3), kind))
     for _ in range(data.draw(st.integers(1, 4))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
 

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from al_orchestrator.datasets.base import Record, Skipped
+from al_orchestrator.datasets.folders import files_below
 from al_orchestrator.datasets.image_folder import ImageFolder
 from al_orchestrator.datasets.pack import pack
 from al_orchestrator.errors import DatasetError
@@ -117,7 +118,7 @@ def test_a_bad_image_stops_the_reading_and_is_named(picture_tree: Tree) -> None:
     root = picture_tree(WHOLE)
     (root / "train/dog/notes.txt").write_text("not an image")
 
-    with pytest.raises(DatasetError, match=r"notes\.txt: not an image .*on_bad_image: skip"):
+    with pytest.raises(DatasetError, match=r"notes\.txt: not an image; .*on_bad_image: skip"):
         list(ImageFolder(path=root).records())
 
 
@@ -250,3 +251,38 @@ def test_a_share_of_train_is_val_where_there_is_none(picture_tree: Tree) -> None
     picture_tree({"valid/a/1.png": 1})
     with pytest.raises(DatasetError, match="valid is the val split, and `val_share`"):
         ImageFolder(path=root, val_share=0.2).source_state()
+
+
+def test_links_to_folders_are_followed_and_one_that_leads_back_is_refused(
+    picture_tree: Tree, tmp_path: Path
+) -> None:
+    root = picture_tree(WHOLE)
+    elsewhere = tmp_path / "elsewhere"
+    (root / "train/cat/deep").rename(elsewhere)
+    (root / "train/cat/deep").symlink_to(elsewhere)
+    assert set(read(ImageFolder(path=root))) == set(WHOLE)
+
+    (elsewhere / "back").symlink_to(root)
+    (root / "train/dog/up").symlink_to(root / "train")
+    with pytest.raises(DatasetError, match=r"(back|up) is a link to a folder that it lies in"):
+        list(files_below(root))
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_not_passed_over(
+    picture_tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = picture_tree(WHOLE)
+    with pytest.raises(DatasetError, match="nowhere cannot be read: No such file"):
+        list(files_below(root / "nowhere"))
+
+    # What root may read, others may not; the system's answer is what is feigned here.
+    real = os.scandir
+
+    def refusing(path: os.PathLike[str] | str) -> object:
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(DatasetError, match="train/cat/deep cannot be read: Permission denied"):
+        list(ImageFolder(path=root).records())
