@@ -13,7 +13,7 @@ from rich.text import Text
 
 from al_orchestrator.reports.details import STAGES, CellDetails, Cost, Overlap, Recalls
 from al_orchestrator.reports.health import FALL, Health
-from al_orchestrator.reports.statistics import Interval
+from al_orchestrator.reports.tables import with_ends, with_half
 
 SHOWN_SUSPECTS = 12
 
@@ -91,7 +91,7 @@ def _health(health: Health, baseline: str | None) -> Iterator[Section]:
                 (
                     row.group,
                     f"{row.median:+.4f}",
-                    "–" if row.without is None else _with_ends(row.without),
+                    "–" if row.without is None else with_ends(row.without),
                     ", ".join(map(str, row.left_out)) or "none",
                 )
                 for row in health.rows
@@ -107,7 +107,7 @@ def _recalls(recalls: Sequence[Recalls]) -> Iterator[Section]:
         title="recall of each class on the test set, at the end",
         header=("group", *classes),
         rows=tuple(
-            (each.group, *(_with_half(each.recalls[name]) for name in classes))
+            (each.group, *(with_half(each.recalls[name], digits=3) for name in classes))
             for each in recalls
             if each.recalls.keys() == recalls[0].recalls.keys()
         ),
@@ -148,14 +148,3 @@ def _overlap(overlap: Overlap | None) -> Iterator[Section]:
         ),
         notes=() if chance is None else (f"two random draws of that size share {chance:.3f}",),
     )
-
-
-def _with_half(interval: Interval) -> str:
-    half = interval.half_width
-    return f"{interval.mean:.3f}" if half is None else f"{interval.mean:.3f} ± {half:.3f}"
-
-
-def _with_ends(interval: Interval) -> str:
-    if interval.low is None:
-        return f"{interval.mean:+.4f}"
-    return f"{interval.mean:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"

@@ -107,12 +107,12 @@ def _cell_table(cell: Cell, metric: str) -> Table:
 def cells_of(row: Row, *, escaped: bool = True) -> list[str]:
     """Group, seeds, end, AULC, difference, p, what is visible, verdict; `escaped` for rich."""
     group, verdict = (escape(each) if escaped else each for each in (row.group, row.verdict))
-    first = [group, str(len(row.seeds)), _with_half(row.final), _with_half(row.aulc)]
+    first = [group, str(len(row.seeds)), with_half(row.final), with_half(row.aulc)]
     if row.difference is None:
         return [*first, "", "", "", verdict]
     return [
         *first,
-        _with_ends(row.difference.interval),
+        with_ends(row.difference.interval),
         _p_value(row.difference.p_holm),
         _number(row.difference.smallest_visible),
         verdict,
@@ -225,12 +225,14 @@ def _seconds(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"
 
 
-def _with_half(interval: Interval) -> str:
-    half = interval.half_width
-    return f"{interval.mean:.4f}" if half is None else f"{interval.mean:.4f} ± {half:.4f}"
+def with_half(interval: Interval, *, digits: int = 4) -> str:
+    """The mean, and half of the interval where there is one."""
+    mean, half = f"{interval.mean:.{digits}f}", interval.half_width
+    return mean if half is None else f"{mean} ± {half:.{digits}f}"
 
 
-def _with_ends(interval: Interval) -> str:
+def with_ends(interval: Interval) -> str:
+    """The mean of differences, and both ends of the interval where there is one."""
     if interval.low is None:
         return f"{interval.mean:+.4f}"
     return f"{interval.mean:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
