@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from al_orchestrator.config import ExperimentConfig
 from al_orchestrator.datasets import load
 from al_orchestrator.datasets.base import Split
 from al_orchestrator.errors import ConfigError
+from al_orchestrator.experiment import identity_in_mirror
 from al_orchestrator.figures import min_max, saliency_sheet
 from al_orchestrator.files import replacing
+from al_orchestrator.pool import Pool
 from al_orchestrator.predicting import Explained, Learner, ask, predict_files
-from al_orchestrator.run_dir import Workspace
+from al_orchestrator.run_dir import RunDir, Workspace
 from al_orchestrator.seeds import derive_rng
+from al_orchestrator.tracking import Message
 from trainers import Saliency
 
 
@@ -120,6 +125,35 @@ def draw(explanation: Explanation, folder: Path) -> list[Path]:
             found.images[rows], found.maps[rows], [captions[row] for row in rows], paths[-1]
         )
     return paths
+
+
+def show(run: RunDir, config: ExperimentConfig, folder: Path, *, below: str) -> str | None:
+    """Puts the files of a folder on the run's page in the mirror; again, they take their place.
+
+    Args:
+        run: Which has begun.
+        config: Its own.
+        folder: Absolute.
+        below: Where they go among the run's artifacts.
+
+    Returns:
+        The run's page; None where the mirror shows nothing.
+
+    Raises:
+        TrackingError: The mirror cannot be reached.
+    """
+    with Pool(run.ledger, read_only=True) as pool:
+        identity = identity_in_mirror(pool, run, config)
+    if identity is None:
+        return None
+    tracker = config.tracking.connect(run.folder.parent)
+    try:
+        page = tracker.open(replace(identity, folder=folder.parent))
+        payload = {"folder": folder.name, "to": below}
+        tracker.send(Message("artifacts", payload, int(time.time() * 1000)))
+    finally:
+        tracker.close()
+    return page
 
 
 def save(explanation: Explanation, path: Path) -> None:

@@ -50,11 +50,13 @@ def saliency(
 ) -> None:
     """Show where a run's learner looks: image, map and overlay as PNG, arrays as .npz.
 
-    Files have a picture each, a sample has one a class. Maps are scaled over the whole image.
+    Files have a picture each, a sample has one a class and stands on the run's MLflow page too.
+    Maps are scaled over the whole image.
 
     Example: alo saliency quickstart --method gradcam
     """
     from al_orchestrator import explaining
+    from al_orchestrator.errors import TrackingError
     from al_orchestrator.predicting import files_of, learner_of
     from al_orchestrator.reports.runs import find_run
     from al_orchestrator.run_dir import Workspace
@@ -73,6 +75,11 @@ def saliency(
     folder = out or Path(f"{found.name}-saliency")
     pictures = explaining.draw(explanation, folder)
     explaining.save(explanation, folder / "saliency.npz")
+    if not images:
+        try:
+            explaining.show(found, learner.config, folder.resolve(), below=f"saliency/{method}")
+        except TrackingError as error:
+            typer.echo(f"not shown in MLflow: {error}", err=True)
     if not as_json:
         typer.echo(f"{len(explanation.names):,} images: {folder}")
         return

@@ -339,3 +339,18 @@ def test_a_checkpoint_needs_to_be_told_what_it_does_not_say(
     options = [str(data) if option == "DATA" else option for option in options]
     result = CliRunner().invoke(app, [*asked, *options])
     assert message in str(result.exception)
+
+
+@pytest.mark.mlflow
+def test_a_sample_that_was_explained_stands_on_the_runs_page(tmp_path: Path) -> None:
+    tracking = {"name": "mlflow"}
+    config = configured("shown", tracking=tracking, budget={**FIELDS["budget"], "rounds": 1})
+    run_to_its_end(config, tmp_path)
+    out = tmp_path / "maps"
+    asked = ["saliency", "shown", "--root", tmp_path, "--each", "1", "--out", out]
+    for _ in range(2):
+        result = CliRunner().invoke(app, list(map(str, asked)))
+        assert result.exit_code == 0, result.output
+    [shown] = [path for path in (tmp_path / "mlartifacts").rglob("gradient") if path.is_dir()]
+    assert shown.parent.name == "saliency"
+    assert {p.name for p in shown.iterdir()} == {p.name for p in out.iterdir()}
