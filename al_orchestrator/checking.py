@@ -129,6 +129,6 @@ def on_all_labels(config: ExperimentConfig, root: str | Path) -> ExperimentConfi
         "budget": {"initial": len(splits.pool), "batch_size": 1, "rounds": 1},
         "strategy": {"name": "random"},
         "seed_set": {"name": "random"},
-        "validation": {"size": len(splits.validation)},
+        "validation": {**fields["validation"], "size": len(splits.validation)},
     }
     return ExperimentConfig.model_validate(fields)

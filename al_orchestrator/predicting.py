@@ -273,7 +273,8 @@ def evaluate(learner: Learner, data: PackedDataset, split: Split = "test") -> Ev
     Classes are matched by name, so their order may differ.
 
     Raises:
-        ConfigError: Classes or shape differ, or the split has no labelled image.
+        ConfigError: Classes or shape differ, the split has no labelled image, or it is a val
+            split that the learner has learned from.
     """
     manifest = data.manifest
     if set(manifest.classes) != set(learner.classes):
@@ -289,11 +290,23 @@ def evaluate(learner: Learner, data: PackedDataset, split: Split = "test") -> Ev
     rows = np.flatnonzero((manifest.splits == split) & (manifest.labels >= 0))
     if not len(rows):
         raise ConfigError(f"the {split} split has no labelled image")
+    if split == "val" and _has_learned_from(learner, manifest, rows):
+        raise ConfigError(
+            f"{learner.run} has learned from the val split (validation.merge), so a measure on it "
+            "would be one of training; measure on test"
+        )
     code = np.array([learner.classes.index(name) for name in manifest.classes])
     with tempfile.TemporaryDirectory(prefix="alo-evaluate-") as folder:
         log_probs = ask(learner, data.images, rows, Path(folder)).log_probs
     metrics, confusion = classification_metrics(log_probs, code[manifest.labels[rows]])
     return Evaluated(len(rows), metrics, confusion.tolist())
+
+
+def _has_learned_from(learner: Learner, manifest: Manifest, rows: npt.NDArray[np.int64]) -> bool:
+    if not learner.config.validation.merge or not learner.labelled:
+        return False
+    merged = learner.manifest.image_hashes[learner.manifest.splits == "val"]
+    return bool(np.isin(manifest.image_hashes[rows], merged).any())
 
 
 @dataclass(frozen=True, eq=False)

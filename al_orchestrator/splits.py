@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ Ids = npt.NDArray[np.str_]
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """Three disjoint sets of ids, each ascending."""
+    """Three sets of ids, each ascending; disjoint, unless it is declared that test validates."""
 
     pool: Ids  # (N,) may be asked for
     validation: Ids  # labels spent on choosing an epoch
@@ -45,6 +45,9 @@ def split(manifest: Manifest, config: ExperimentConfig) -> Splits:
         ConfigError: The budget does not fit the pool, a label that is needed is unknown, or a rule
             looks at a validation set that is empty.
     """
+    if config.validation.merge:
+        merged = np.where(manifest.splits == "val", "train", manifest.splits)
+        manifest = replace(manifest, splits=merged)
     pool, dropped = pool_ids(manifest, config.dataset.duplicates)
     refusal = config.budget.refusal(len(pool))
     if refusal is not None:
@@ -52,7 +55,11 @@ def split(manifest: Manifest, config: ExperimentConfig) -> Splits:
     test = manifest.ids[manifest.splits == "test"]
     sets = Splits(pool, _validation(manifest, config), test, dropped)
     _refuse_unknown_labels(manifest, sets, config)
-    reason = stopping.refusal(config.stop, has_validation=len(sets.validation) > 0)
+    reason = stopping.refusal(
+        config.stop,
+        has_validation=len(sets.validation) > 0,
+        may_read_test="test_selection" in config.protocol.allow,
+    )
     if reason is not None:
         raise ConfigError(reason)
     return sets

@@ -41,6 +41,9 @@ class FERClassifier(Recipe, Trainer):
     """What turns an image into an embedding."""
     weights: WeightPolicy = "from_scratch"
     """Weights at the start of a round; `from_pretrained` unless set, if the encoder has a file."""
+    start_from: Path | None = None
+    """Checkpoint of a learner like this one, head and all, that round 0 goes on from; for
+    `weights: warm_start`. Its own optimiser and schedule are not taken along."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the embedding hidden from the head in training, and in posterior draws."""
     center_loss: CenterLoss | None = None
@@ -71,6 +74,21 @@ class FERClassifier(Recipe, Trainer):
             raise ValueError(
                 f"from_scratch would never read {named} ; "
                 "take it out, or set weights to from_pretrained or warm_start"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_start_is_warm_and_the_only_one(self) -> FERClassifier:
+        if self.start_from is None:
+            return self
+        if self.weights != "warm_start":
+            raise ValueError(
+                f"start_from is a warm start, and weights is {self.weights}; set it to warm_start"
+            )
+        if self.encoder.reads_files:
+            raise ValueError(
+                "start_from holds a whole learner; take weights, parts and pretrain of the encoder "
+                "out, or start_from"
             )
         return self
 
@@ -183,3 +201,7 @@ class FERClassifier(Recipe, Trainer):
                 )
             seen = (self.crops.size, self.crops.size, image_shape[2])
         check_encoder(self.encoder, image_shape=seen, num_classes=num_classes)
+        if self.start_from is not None:
+            from trainers.deep.start import continued
+
+            continued(self, self.start_from, image_shape, num_classes)

@@ -42,6 +42,7 @@ def load_config(path: str | Path, overrides: Sequence[str | Override] = ()) -> E
     if "base" in source.data:
         kind, command = ("search", "tune") if "space" in source.data else ("sweep", "sweep")
         raise ConfigError(f"{path} is a {kind}, not an experiment: alo {command} {path}")
+    source.refuse_left_open()
     source.data.setdefault("name", Path(path).stem)
     config = _validated(source)
     for location, relative in _relative_paths(config):

@@ -29,6 +29,22 @@ class Validation(BaseModel):
     budget.initial."""
     split: Literal["val", "test"] = "val"
     """Where they come from. `test` has to be allowed by `protocol.allow`."""
+    merge: bool = False
+    """The val split belongs to the pool: it is learned from, and nothing is validated on it."""
+
+    @model_validator(mode="after")
+    def _merged_is_gone(self) -> Self:
+        if self.merge and self.size:
+            raise ValueError(
+                f"merge puts the val split into the pool, so there is none to draw {self.size} "
+                "images from; leave size out"
+            )
+        if self.merge and self.split == "test":
+            raise ValueError(
+                "merge is there so that nothing is validated, and split: test validates; leave one "
+                "of them out"
+            )
+        return self
 
 
 class ExperimentConfig(BaseModel):

@@ -112,6 +112,20 @@ class Source:
             "\n".join([f"{self.origin} does not describe {what}:", *dict.fromkeys(lines)])
         )
 
+    def refuse_left_open(self) -> None:
+        """Raises `ConfigError` if values are left to the user, naming all of them."""
+        fields = [(self._place(at), ".".join(map(str, at))) for at in left_open(self.data)]
+        if fields:
+            sets = " ".join(f"--set {field}=…" for _, field in fields)
+            raise ConfigError(
+                "\n".join(
+                    [
+                        f"{self.origin} leaves values to you that nobody published; {sets}",
+                        *(f"  {place}{field}" for place, field in fields),
+                    ]
+                )
+            )
+
     def _line(self, complaint: Mapping[str, Any], model: type[BaseModel]) -> str:
         location = self._real_location(complaint["loc"])
         dotted = ".".join(str(part) for part in location)
@@ -146,6 +160,19 @@ class Source:
             if node is None:
                 break
         return f"line {mark.line + 1}: " if mark is not None else ""
+
+
+LEFT_OPEN = "???"
+"""Stands in a preset for a value that its source does not tell and its user has to give."""
+
+
+def left_open(value: object, at: Location = ()) -> Iterator[Location]:
+    """Where in a document `LEFT_OPEN` stands."""
+    if value == LEFT_OPEN:
+        yield at
+    elif isinstance(value, Mapping):
+        for key, below in value.items():
+            yield from left_open(below, (*at, str(key)))
 
 
 def read_source(path: Path, overrides: Sequence[str | Override] = ()) -> Source:

@@ -190,6 +190,16 @@ def test_the_schema_describes_every_field_and_wants_no_name() -> None:
     assert missing == []
 
 
+LEFT_TO_THE_USER = {
+    "vgg_fer2013_finetune": [
+        "trainer.start_from=best.pt",
+        "trainer.epochs=10",
+        "trainer.optimizer.lr=0.001",
+    ]
+}
+"""Presets whose source leaves values unknown, and any values for them."""
+
+
 def test_every_shipped_preset_is_an_experiment() -> None:
     presets = sorted(Path(__file__).parents[2].glob("experiments/**/*.yaml"))
     assert presets
@@ -198,8 +208,28 @@ def test_every_shipped_preset_is_an_experiment() -> None:
         if preset.parent.name in several:
             with pytest.raises(ConfigError, match=several[preset.parent.name]):
                 load_config(preset)
+        elif preset.stem in LEFT_TO_THE_USER:
+            given = LEFT_TO_THE_USER[preset.stem]
+            assert isinstance(load_config(preset, given), ExperimentConfig)
+            for number in range(len(given)):
+                field = given[number].partition("=")[0]
+                with pytest.raises(ConfigError, match=rf"leaves values to you.*--set {field}=…\n"):
+                    load_config(preset, [*given[:number], *given[number + 1 :]])
         else:
             assert isinstance(load_config(preset), ExperimentConfig)
+
+
+def test_values_that_are_left_open_are_all_named_with_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "open.yaml"
+    path.write_text("seed: ???\ntrainer:\n  epochs: ???\n")
+
+    with pytest.raises(ConfigError) as error:
+        load_config(path)
+    assert str(error.value).splitlines() == [
+        f"{path} leaves values to you that nobody published; --set seed=… --set trainer.epochs=…",
+        "  line 1: seed",
+        "  line 3: trainer.epochs",
+    ]
 
 
 def test_files_of_an_encoders_parts_start_at_the_yaml_too(tmp_path: Path) -> None:

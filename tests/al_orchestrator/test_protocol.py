@@ -121,6 +121,7 @@ def test_a_declared_deviation_takes_effect_and_stands_on_page_card_and_curves(
         validation={"split": "test", "size": 21},
         scoring={"transform": "training"},
         protocol={"allow": ["test_selection", "augmented_scoring"], "settings_from": "a guess"},
+        stop=[{"name": "target", "metric": "test/accuracy", "value": 1.0}],
     )
     with Experiment.open(config, root=tmp_path) as experiment:
         reports = list(experiment.rounds())
@@ -132,7 +133,8 @@ def test_a_declared_deviation_takes_effect_and_stands_on_page_card_and_curves(
     status = status_of(run)
     curve = curve_of(status, "margin")
     assert compare([curve], "test/accuracy").watermark == (
-        "epochs were chosen by the test set; the pool was scored under augmentation"
+        "epochs were chosen by the test set; the pool was scored under augmentation; "
+        "the test set had a say in when a run ends"
     )
     workspace = Workspace(tmp_path)
     card = protocol_card(workspace, [curve])

@@ -112,6 +112,7 @@ def identity_of(trainer: FERClassifier | LinearProbe, task: TrainTask) -> str:
     """sha256 of all that decides the weights, and of nothing that another node may name anew."""
     settings = trainer.model_dump(mode="json", exclude={"checkpoint_every_s", "posterior_draws"})
     settings["encoder"].pop("weights")
+    settings.pop("start_from", None)
     numbers = (task.seed, task.num_classes, task.images.mean, task.images.std)
     digest = hashlib.sha256(json.dumps([settings, numbers], sort_keys=True).encode())
     for examples in (task.labelled, task.validation):

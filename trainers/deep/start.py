@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from trainers.base import TrainingError, TrainTask
 from trainers.deep.checkpoints import digest_of_weights
@@ -10,6 +11,7 @@ from trainers.deep.importing import ImportedEncoder
 from trainers.deep.networks import (
     Network,
     Plan,
+    blank_network,
     build_network,
     encoder_digest,
     load_learner,
@@ -18,6 +20,7 @@ from trainers.deep.networks import (
     with_views,
 )
 from trainers.deep.seeding import generator
+from trainers.encoders import DEFAULT_WIDTHS
 from trainers.fer_classifier import FERClassifier
 
 
@@ -39,8 +42,10 @@ def starting_network(
     Raises:
         TrainingError: A file does not fit, or what was loaded is not what the file holds.
     """
-    if trainer.weights == "warm_start" and task.previous is not None:
-        network, source = _continued(trainer, task, image_shape), f"continues {task.previous}"
+    earlier = task.previous or trainer.start_from
+    if trainer.weights == "warm_start" and earlier is not None:
+        network = continued(trainer, earlier, image_shape, task.num_classes)
+        source = f"continues {earlier}"
     else:
         plan, imported = plan_network(
             trainer.encoder,
@@ -74,22 +79,35 @@ def fresh_network(
     return network
 
 
-def _continued(
-    trainer: FERClassifier, task: TrainTask, image_shape: tuple[int, int, int]
+def continued(
+    trainer: FERClassifier, earlier: Path, image_shape: tuple[int, int, int], num_classes: int
 ) -> Network:
-    if task.previous is None:
-        raise TrainingError("warm_start needs the last round's checkpoint, and none was given")
-    network, _ = load_learner(task.previous)
+    """The network of an earlier learner's checkpoint.
+
+    Raises:
+        TrainingError: It is no such checkpoint, or of another network than the trainer's.
+    """
+    network, _ = load_learner(earlier)
     plan = network.plan
+    name, width = trainer.encoder.name, plan.width
+    if name in DEFAULT_WIDTHS:
+        width = trainer.encoder.width or DEFAULT_WIDTHS[name]
     asked = with_centers(plan, trainer.center_loss, image_shape[:2])
     asked = with_views(asked, trainer.crops, mirrors=trainer.flip_averaging)
     views = (asked.attention, asked.crop, asked.mirrors)
-    wanted = (trainer.encoder.name, task.num_classes, trainer.dropout, *views)
-    found = (plan.encoder, plan.num_classes, plan.dropout, plan.attention, plan.crop, plan.mirrors)
+    wanted = (name, width, num_classes, trainer.dropout, *views)
+    there = (plan.attention, plan.crop, plan.mirrors)
+    found = (plan.encoder, plan.width, plan.num_classes, plan.dropout, *there)
     has_centers = (trainer.center_loss is not None) == plan.has_centers
     if wanted != found or not has_centers or image_shape[2] not in (plan.in_channels, 1):
         raise TrainingError(
-            f"{task.previous} holds (encoder, classes, dropout, attention, crop, mirrors) = "
+            f"{earlier} holds (encoder, width, classes, dropout, attention, crop, mirrors) = "
             f"{found}, the trainer asks for {wanted}; a warm start needs the same network"
         )
-    return network
+    asked = replace(asked, frozen=trainer.encoder.freeze)
+    if asked == plan:
+        return network
+    # The weights are the same; how many crops, what is erased and what is frozen is asked anew.
+    anew = blank_network(asked)
+    anew.load_state_dict(network.state_dict())
+    return anew

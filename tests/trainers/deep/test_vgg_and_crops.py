@@ -206,3 +206,19 @@ def test_a_fit_with_ten_crops_is_repeatable_and_its_predictions_are_averages(toy
 def test_crops_and_centres_do_not_go_together() -> None:
     with pytest.raises(ValidationError, match="leave one out"):
         FERClassifier.model_validate({"crops": {"size": 40}, "center_loss": {}})
+
+
+def test_a_start_from_a_checkpoint_takes_its_weights_and_the_crops_asked_for(
+    make_toy: Any,
+) -> None:
+    toy = make_toy(size=48, count=160)
+    fields = {"encoder": {"name": "vgg_fer", "width": 2}, "epochs": 1, "batch_size": 32}
+    first = FERClassifier.model_validate({**fields, "crops": {"size": 40, "ten": False}})
+    done = first.fit(toy.task("first"))
+
+    asked = {"size": 40, "ten": True, "erasing": 0.5}
+    start = {"weights": "warm_start", "start_from": done.checkpoint, "crops": asked}
+    second = FERClassifier.model_validate({**fields, **start}).fit(toy.task("second"))
+    assert second.initial_digest == done.checkpoint_digest
+    network, _ = load_learner(second.checkpoint)
+    assert (network.plan.ten, network.plan.erasing) == (True, 0.5)

@@ -1,0 +1,116 @@
+"""A second stage: on from a first run's checkpoint, with the val split in training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from al_orchestrator import Experiment
+from al_orchestrator.checking import on_all_labels
+from al_orchestrator.config import ExperimentConfig
+from al_orchestrator.datasets import pack
+from al_orchestrator.errors import ConfigError, JobFailed
+from al_orchestrator.predicting import evaluate, learner_of
+from al_orchestrator.run_dir import Workspace
+
+pytestmark = pytest.mark.torch
+
+TRAINER: dict[str, Any] = {
+    "name": "fer_classifier",
+    "encoder": {"name": "resnet10_narrow", "width": 4},
+    "epochs": 2,
+}
+
+
+def configured(name: str, **fields: object) -> ExperimentConfig:
+    small: dict[str, Any] = {
+        "name": name,
+        "dataset": {
+            "name": "faces", "image_size": 16, "num_train": 60, "num_val": 30, "num_test": 20,
+        },
+        "strategy": {"name": "random"},
+        "trainer": TRAINER,
+        "budget": {"initial": 20, "batch_size": 10, "rounds": 2},
+        "validation": {"size": 30},
+        "executor": "in_process",
+        "tracking": {"name": "nothing"},
+    }  # fmt: skip
+    return ExperimentConfig.model_validate({**small, **fields})
+
+
+def train(config: ExperimentConfig, root: Path) -> tuple[Path, dict[str, Any]]:
+    """Its checkpoint and what is on record of its only training."""
+    with Experiment.open(on_all_labels(config, root), root=root) as experiment:
+        assert len(list(experiment.rounds())) == 1
+        stage = dict(experiment._rooms.pool.stage(0, "train") or {})
+        return experiment.run.folder / stage["checkpoint"], stage
+
+
+def test_the_second_stage_starts_where_the_first_ended_and_learns_from_val_too(
+    tmp_path: Path,
+) -> None:
+    checkpoint, first = train(configured("first"), tmp_path)
+    assert {"validation/accuracy", "best/test/accuracy"} <= first["metrics"].keys()
+
+    trainer = {**TRAINER, "weights": "warm_start", "start_from": checkpoint}
+    second = configured("second", trainer=trainer, validation={"merge": True})
+    _, done = train(second, tmp_path)
+    assert done["initial_digest"] == first["checkpoint_digest"]
+    assert done["checkpoint_digest"] != first["checkpoint_digest"]
+    named = {name for name in done["metrics"] if name.startswith(("validation/", "best/"))}
+    assert named == set()
+    assert "test/accuracy" in done["metrics"]
+
+    learners = {
+        name: learner_of(Workspace(tmp_path).run(f"{name}-all")) for name in ("first", "second")
+    }
+    assert (learners["first"].labelled, learners["second"].labelled) == (60, 90)
+    data = pack(second.dataset, tmp_path)
+    assert evaluate(learners["first"], data, "val").images == 30
+    assert evaluate(learners["second"], data, "test").images == 20
+    with pytest.raises(ConfigError, match=r"second-all has learned from the val split"):
+        evaluate(learners["second"], data, "val")
+
+
+def test_what_needs_a_validation_set_says_so_where_it_is_merged(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="none to draw 5 images from"):
+        configured("run", validation={"merge": True, "size": 5})
+    plateau = {**TRAINER, "schedule": {"name": "plateau"}}
+    config = configured("run", trainer=plateau, validation={"merge": True})
+    with pytest.raises(JobFailed, match="plateau follows the validation set, and there is none"):
+        train(config, tmp_path)
+
+
+def test_a_start_that_does_not_fit_is_refused_before_a_run_is_created(tmp_path: Path) -> None:
+    checkpoint, _ = train(configured("first"), tmp_path)
+    wider = {**TRAINER, "encoder": {"name": "resnet10_narrow", "width": 8}}
+    starts: list[tuple[dict[str, Any], Path, str]] = [
+        (wider, checkpoint, "a warm start needs the same network"),
+        (TRAINER, tmp_path / "nowhere.pt", "nowhere.pt"),
+    ]
+    for fields, file, words in starts:
+        trainer = {**fields, "weights": "warm_start", "start_from": file}
+        with pytest.raises(ConfigError, match=words):
+            Experiment.open(configured("second", trainer=trainer), root=tmp_path)
+    assert not (tmp_path / "second").exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "start_from is a warm start, and weights is from_scratch"),
+        (
+            {
+                "weights": "warm_start",
+                "encoder": {"name": "resnet10_narrow", "width": 4, "weights": "encoder.pt"},
+            },
+            "start_from holds a whole learner",
+        ),
+    ],
+)
+def test_a_start_is_warm_and_has_one_source(fields: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        configured("run", trainer={**TRAINER, "start_from": "best.pt", **fields})
