@@ -265,3 +265,11 @@ def test_images_may_be_scaled_down_alike_from_every_form(as_csv: Path, as_parque
             assert np.median(np.abs(scaled.image[..., 0] - means)) <= 1.5
     assert "image_size" not in FER2013(path=as_csv).source_state()
     assert FER2013(path=as_csv, image_size=24).source_state()["image_size"] == 24
+
+
+def test_either_of_the_two_held_out_sets_may_be_the_test_split(as_csv: Path) -> None:
+    swapped = FER2013(path=as_csv, test="PublicTest")
+    found = {item.id: item.split for item in swapped.records() if isinstance(item, Record)}
+    exchanged = {"train": "train", "val": "test", "test": "val"}
+    assert found == {record.id: exchanged[record.split] for record in read(as_csv)}
+    assert swapped.source_state() != FER2013(path=as_csv).source_state()
