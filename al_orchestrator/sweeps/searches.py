@@ -84,6 +84,29 @@ class Halving(BaseModel):
     """Of the draws."""
 
 
+class Asha(BaseModel):
+    """Successive halving that waits for no rung (ASHA, Li et al. 2020, arXiv 1810.05934).
+
+    As `halving`, but a setting goes on as soon as it is among the best 1/factor of those done so
+    far, so that no worker idles. A run counts as lasting as long as its effort says, which makes
+    the answer the same on every machine, and after every interruption.
+    """
+
+    model_config = _FROZEN
+
+    name: Literal["asha"] = "asha"
+    trials: int = Field(default=27, ge=2)
+    """Settings to begin with."""
+    factor: int = Field(default=3, ge=2)
+    """One in so many goes on, with so many times the effort."""
+    field: str = "trainer.epochs"
+    """What effort is measured in: a whole number of the experiment."""
+    together: PositiveInt = 4
+    """Settings under way at a time, whatever the machine has room for."""
+    seed: int = Field(default=0, ge=0)
+    """Of the draws."""
+
+
 class Suggested(BaseModel):
     """Values suggested by those before, with Optuna (Akiba et al. 2019, arXiv 1907.10902).
 
@@ -108,4 +131,4 @@ class Suggested(BaseModel):
     """Of the suggestions."""
 
 
-AnySearch = Grid | Random | Halving | Suggested
+AnySearch = Grid | Random | Halving | Asha | Suggested

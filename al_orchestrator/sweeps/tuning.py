@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,8 +34,17 @@ from al_orchestrator.metric_names import is_of_test_set, lower_is_better
 from al_orchestrator.reports.curves import FINISHED
 from al_orchestrator.reports.runs import status_of
 from al_orchestrator.run_dir import Workspace
+from al_orchestrator.sweeps.asha import Job, promote_asynchronously
 from al_orchestrator.sweeps.plan import Plan, Trial
-from al_orchestrator.sweeps.searches import AnySearch, Grid, Halving, Random, Range, Suggested
+from al_orchestrator.sweeps.searches import (
+    AnySearch,
+    Asha,
+    Grid,
+    Halving,
+    Random,
+    Range,
+    Suggested,
+)
 from al_orchestrator.sweeps.standing import Standing, standings
 
 _FROZEN = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -98,7 +107,7 @@ class TuneConfig(BaseModel):
         ranges = [field for field, values in self.space.items() if isinstance(values, Range)]
         if self.search.name == "grid" and ranges:
             raise ValueError(f"a grid needs lists, and {ranges[0]} is a range; list its values")
-        if self.search.name == "halving" and self.search.field in self.space:
+        if isinstance(self.search, Halving | Asha) and self.search.field in self.space:
             raise ValueError(
                 f"{self.search.field} is what effort is measured in; search it otherwise, or "
                 "measure effort in another field"
@@ -112,8 +121,8 @@ class Tried:
 
     settings: Settings
     value: float | None  # mean over seeds; None: no run of it was measured
-    rung: int  # from 0; of halving
-    effort: int | None  # of halving: what the field was set to
+    rung: int  # from 0; of halving, and of asha
+    effort: int | None  # of these two: what the field was set to
 
 
 @dataclass(frozen=True)
@@ -152,7 +161,7 @@ class Tuning:
     def rungs(self) -> list[int | None]:
         """Effort of each rung, the last as the experiment has it; one without effort otherwise."""
         search = self.config.search
-        if not isinstance(search, Halving):
+        if not isinstance(search, Halving | Asha):
             return [None]
         full: Any = self.experiment({}, 0, "base").model_dump()
         for part in search.field.split("."):
@@ -209,7 +218,7 @@ class Tuning:
     @property
     def _effort_field(self) -> str:
         search = self.config.search
-        return search.field if isinstance(search, Halving) else ""
+        return search.field if isinstance(search, Halving | Asha) else ""
 
 
 def load_tuning(path: str | Path) -> Tuning:
@@ -244,9 +253,11 @@ def tune(tuning: Tuning, root: str | Path, run: Run) -> list[Tried]:
         root: Workspace of the runs.
         run: See `Run`.
     """
-    if isinstance(tuning.config.search, Suggested):
-        return _as_suggested(tuning, tuning.config.search, Workspace(Path(root).resolve()), run)
     workspace = Workspace(Path(root).resolve())
+    if isinstance(tuning.config.search, Suggested):
+        return _as_suggested(tuning, tuning.config.search, workspace, run)
+    if isinstance(tuning.config.search, Asha):
+        return _asynchronously(tuning, tuning.config.search, workspace, run)
     settings: list[Settings] = list(tuning.settings())
     search = tuning.config.search
     rungs = tuning.rungs()
@@ -262,6 +273,41 @@ def tune(tuning: Tuning, root: str | Path, run: Run) -> list[Tried]:
         if not settings or not measured:
             break
     return tried
+
+
+def _asynchronously(tuning: Tuning, search: Asha, workspace: Workspace, run: Run) -> list[Tried]:
+    """Promotes by what the ledgers say, each time anew; see `promote_asynchronously`."""
+    metric, settings = tuning.config.metric, tuning.settings()
+    efforts = [effort for effort in tuning.rungs() if effort is not None]
+    sign = -1 if lower_is_better(metric) else 1
+
+    def plan_of(job: Job) -> Plan:
+        return tuning.plan([settings[job.setting]], job.rung, efforts[job.rung])
+
+    def measure(jobs: Sequence[Job]) -> list[float | None]:
+        plans = [plan_of(job) for job in jobs]
+        trials = tuple(trial for plan in plans for trial in plan.trials)
+        run(replace(plans[0], trials=trials))  # of several rungs, side by side
+        found = [
+            _values(plan, [settings[job.setting]], workspace, metric)[0]
+            for plan, job in zip(plans, jobs, strict=True)
+        ]
+        return [None if value is None else sign * value for value in found]
+
+    done = promote_asynchronously(
+        len(settings), efforts, factor=search.factor, together=search.together, measure=measure
+    )
+    tried = [
+        Tried(
+            settings[job.setting],
+            None if value is None else sign * value,
+            job.rung,
+            efforts[job.rung],
+        )
+        for job, value in done.items()
+    ]
+    by_rung = [[one for one in tried if one.rung == rung] for rung in range(len(efforts))]
+    return [one for rung in reversed(by_rung) for one in _best_first(rung, metric)]
 
 
 def _as_suggested(tuning: Tuning, search: Suggested, workspace: Workspace, run: Run) -> list[Tried]:

@@ -273,6 +273,29 @@ def test_a_dry_run_of_a_suggested_search_says_who_suggests(tmp_path: Path) -> No
     assert "6 settings × 1 seeds, suggested by tpe, 2 at a time" in result.output
 
 
+@pytest.mark.torch
+def test_asynchronous_halving_goes_on_from_its_ledgers(tmp_path: Path) -> None:
+    tuning = search(tmp_path, HALVING.replace("name: halving", "name: asha, together: 2"))
+    undisturbed = tune(tuning, tmp_path / "alone", Driver(tmp_path / "alone"))
+    assert {one.rung for one in undisturbed} >= {0, 1}
+    assert undisturbed[0].rung == max(one.rung for one in undisturbed)
+
+    class Killed(Exception):
+        pass
+
+    class Dying(Driver):
+        def __call__(self, plan: Plan) -> Sequence[Standing]:
+            if len(self.runs) >= 3:
+                raise Killed
+            return super().__call__(plan)
+
+    with pytest.raises(Killed):
+        tune(tuning, tmp_path / "runs", dying := Dying(tmp_path / "runs"))
+    again = Driver(tmp_path / "runs")
+    assert tune(tuning, tmp_path / "runs", again) == undisturbed
+    assert not {*dying.runs} & {*again.runs}  # nothing is run twice
+
+
 def test_a_dry_run_lists_what_would_be_tried(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["tune", str(PRESET), "--dry-run", "--root", str(tmp_path)])
     assert result.exit_code == 0, result.output
