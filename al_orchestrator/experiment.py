@@ -20,13 +20,15 @@ from al_orchestrator.config import (
     dump_config,
     identity_digest,
     load_config,
+    marks_of,
+    recorded_marks,
 )
 from al_orchestrator.controller import Blind, Controller, Rooms, Step, Watcher
 from al_orchestrator.controller.corpus import corpus_of
 from al_orchestrator.datasets import PackedDataset
 from al_orchestrator.errors import LedgerError, RunMismatch
 from al_orchestrator.executors import Executor, open_executor
-from al_orchestrator.files import write_text
+from al_orchestrator.files import digest_of_file, write_text
 from al_orchestrator.mirror import Mirror
 from al_orchestrator.pool import Pool, Provenance
 from al_orchestrator.round_report import render_round
@@ -79,7 +81,7 @@ class Experiment:
             is_new = not run.folder.exists()
             if not is_new:
                 _take_folder(stack, run, config)
-            data, splits = checked_data(config, workspace)
+            data, splits = checked_data(_to_check(run, config), workspace)
             corpus = corpus_of(config, data, splits, workspace.root)
             if is_new:  # or was; another process may be as fast, and then has the lock
                 _take_folder(stack, run, config)
@@ -182,12 +184,51 @@ class Experiment:
             self.close("KILLED", kind.__name__)
 
     def _begin(self) -> None:
+        self._pin_start()
         self._mirror.start()
+        self._record_marks()
         self._controller.reopen_if_extended()
         rounds = self._rooms.pool.rounds()
         if not rounds or rounds[-1].state is not RoundState.CLOSED:
             with self._rooms.pool.commit() as entry:
                 entry.tell("status", {"status": "RUNNING"})
+
+    def _pin_start(self) -> None:
+        """Puts the digest of what round 0 goes on from on record, or refuses another one."""
+        pool, file = self._rooms.pool, self._rooms.config.trainer.starting_file
+        if file is None or pool.stage(0, "train") is not None:
+            return
+        digest = digest_of_file(file)
+        known = [e.detail["digest"] for e in pool.events() if e.kind == "starts_from"]
+        if known and known[-1] != digest:
+            raise RunMismatch(
+                f"{file} is not the checkpoint any more that run {self.run.name} was to go on "
+                "from; restore it, or start anew under another name"
+            )
+        if not known:
+            with pool.commit() as entry:
+                entry.event("starts_from", {"file": str(file), "digest": digest})
+
+    def _record_marks(self) -> None:
+        """Puts on record what is done against the protocol; what was done once stays there."""
+        pool = self._rooms.pool
+        recorded = recorded_marks(pool.events())
+        marks = tuple(dict.fromkeys((*recorded, *marks_of(self._rooms.config))))
+        if marks != recorded:
+            with pool.commit() as entry:
+                entry.event("marked", {"marks": list(marks)})
+                tags = {"alo.marks": "; ".join(marks)}
+                entry.tell("run", {"params": {}, "tags": tags, "datasets": []})
+
+
+def _to_check(run: RunDir, config: ExperimentConfig) -> ExperimentConfig:
+    """What has still to be there: once round 0 is trained, nobody reads what it went on from."""
+    if config.trainer.starting_file is None or not run.has_ledger:
+        return config
+    with Pool(run.ledger, read_only=True) as pool:
+        if pool.stage(0, "train") is None:
+            return config
+    return config.model_copy(update={"trainer": config.trainer.once_started()})
 
 
 def _take_folder(stack: ExitStack, run: RunDir, config: ExperimentConfig) -> None:

@@ -290,10 +290,10 @@ def evaluate(learner: Learner, data: PackedDataset, split: Split = "test") -> Ev
     rows = np.flatnonzero((manifest.splits == split) & (manifest.labels >= 0))
     if not len(rows):
         raise ConfigError(f"the {split} split has no labelled image")
-    if split == "val" and _has_learned_from(learner, manifest, rows):
+    if split != "train" and _has_learned_from(learner, manifest, rows):
         raise ConfigError(
-            f"{learner.run} has learned from the val split (validation.merge), so a measure on it "
-            "would be one of training; measure on test"
+            f"{learner.run} has learned from its val split (validation.merge), and the {split} "
+            "split holds images of it, so a measure on it would be one of training; take another"
         )
     code = np.array([learner.classes.index(name) for name in manifest.classes])
     with tempfile.TemporaryDirectory(prefix="alo-evaluate-") as folder:

@@ -21,7 +21,6 @@ Everything is derived, so the folder may be removed.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +37,10 @@ from al_orchestrator.answers import (
     recalls,
     write_errors,
 )
+from al_orchestrator.config import recorded_marks
 from al_orchestrator.datasets.base import PackedDataset
 from al_orchestrator.files import replacing, write_text
 from al_orchestrator.pool import Acquired, Pool
-from al_orchestrator.rounds import Round
 from al_orchestrator.run_dir import RunDir
 
 
@@ -67,7 +66,9 @@ def render_round(run: RunDir, pool: Pool, data: PackedDataset, number: int) -> N
     rounds = [each for each in pool.rounds() if each.number <= number]
     if answers is not None and not batch:
         _write_errors(answers, data, folder)
-        _write_recall(rounds, data.manifest.classes, folder / "recall.png")
+        mark = "; ".join(recorded_marks(pool.events()))
+        curves = curves_of(rounds, recalls(data.manifest.classes))
+        figures.learning_curves(curves, folder / "recall.png", metric="test recall", mark=mark)
     snapshot = rounds[-1]
     summary = {
         "round": number,
@@ -86,11 +87,6 @@ def _write_errors(answers: Answers, data: PackedDataset, folder: Path) -> None:
     write_errors(errors, folder / "confident_errors.csv")
     if errors:
         draw_errors(errors, data, folder / "confident_errors.png")
-
-
-def _write_recall(rounds: Sequence[Round], classes: Sequence[str], path: Path) -> None:
-    curves = curves_of(rounds, recalls(classes))
-    figures.learning_curves(curves, path, metric="test recall")
 
 
 def _write_samples(samples: list[Acquired], data: PackedDataset, path: Path) -> None:

@@ -275,6 +275,15 @@ class Trainer(BaseModel, ABC):
         """The encoder it trains on or from; None for a learner without one."""
         return None
 
+    @property
+    def starting_file(self) -> Path | None:
+        """The learner of elsewhere that round 0 goes on from, if there is one."""
+        return None
+
+    def once_started(self) -> Self:
+        """This trainer once round 0 is trained: without what round 0 alone reads."""
+        return self
+
     def pretraining(self) -> Encoder | None:
         """The encoder that has to be pretrained before the first round, if there is one."""
         encoder = self.starting_encoder()

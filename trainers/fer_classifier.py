@@ -31,9 +31,9 @@ class FERClassifier(Recipe, Trainer):
     """Fine-tunes all of an encoder with a linear head on it.
 
     Defaults follow the published active-learning protocol of Roy & Etemad 2023 (arXiv 2307.02744)
-    and its code. Differs: weights start as `weights` says, images are scored without augmentation,
-    the training order and views depend on the seed alone, and a last minibatch of one image joins
-    the one before it.
+    and its code. Differs: weights start as `weights` says, images are scored without augmentation
+    (unless that is declared), the training order and views depend on the seed alone, and a last
+    minibatch of one image joins the one before it.
     """
 
     name: Literal["fer_classifier"] = "fer_classifier"
@@ -117,6 +117,15 @@ class FERClassifier(Recipe, Trainer):
     @override
     def starting_encoder(self) -> Encoder:
         return self.encoder
+
+    @property
+    @override
+    def starting_file(self) -> Path | None:
+        return self.start_from
+
+    @override
+    def once_started(self) -> FERClassifier:
+        return self.model_copy(update={"start_from": None})
 
     @override
     def pretrained(self, weights: Path) -> FERClassifier:

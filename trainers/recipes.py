@@ -127,7 +127,7 @@ class Recipe(BaseModel):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of each target spread evenly over all classes."""
     augmentation: Augmentation = PadCrop()
-    """Random views of training images. Scoring never uses them."""
+    """Random views of training images. Scoring uses them only where that is declared."""
     erasing: Erasing | None = None
     """Rectangles taken out of views of training images."""
     stopping: StopRules = StopRules()

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from al_orchestrator.config.identity import differences, identity_digest
 from al_orchestrator.config.models import ExperimentConfig, Validation
-from al_orchestrator.config.protocol import marks_of, warnings_of
+from al_orchestrator.config.protocol import marks_of, recorded_marks, warnings_of
 from al_orchestrator.config.source import Override, Source, dump_yaml, nearest, read_source
 from al_orchestrator.errors import ConfigError
 
@@ -25,6 +25,7 @@ __all__ = [
     "load_config",
     "marks_of",
     "nearest",
+    "recorded_marks",
     "warnings_of",
 ]
 

@@ -6,10 +6,12 @@ same for all strategies, the pool is scored as the test set is, and labels looke
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from al_orchestrator.pool import Event
 from al_orchestrator.stopping import reads_test_set
 
 if TYPE_CHECKING:
@@ -26,8 +28,9 @@ class Scoring(BaseModel):
     model_config = _FROZEN
 
     transform: Literal["evaluation", "training"] = "evaluation"
-    """`training` is the trainer's augmentation, one random view an image, as some published code
-    does; it has to be allowed by `protocol.allow`."""
+    """`training` is the trainer's augmentation, one random view of each image of the pool, and of
+    the labelled and validation images a strategy reads, as some published code does; it has to be
+    allowed by `protocol.allow`."""
 
 
 class Protocol(BaseModel):
@@ -60,6 +63,12 @@ def refusal(config: ExperimentConfig) -> str | None:
                 "strategy follows noise; leave it out, or declare it with protocol.allow: "
                 "[augmented_scoring] and every result is marked"
             )
+        computation = config.strategy.computation
+        if computation.flips is not None or computation.embeddings == "encoder":
+            return (
+                f"scoring.transform: training would not reach {config.strategy.name}, which reads "
+                "attacks or the encoder alone; leave it out"
+            )
         if not config.trainer.augments_scores:
             return (
                 f"scoring.transform: training is not for {config.trainer.name}, which sees no "
@@ -70,20 +79,36 @@ def refusal(config: ExperimentConfig) -> str | None:
 
 def marks_of(config: ExperimentConfig) -> tuple[str, ...]:
     """What has to stand on every result of this experiment."""
-    found = []
-    if config.validation.split == "test":
-        found.append("epochs were chosen by the test set")
-    if reads_test_set(config.stop):
-        found.append("the test set had a say in when a run ends")
-    if config.scoring.transform == "training":
-        found.append("the pool was scored under augmentation")
-    if "strategy_tuning" in config.protocol.allow:
-        found.append("strategies may have settings of their own")
-    if config.seed_set.name == "stratified":
-        found.append("the seed set was balanced by labels looked at")
-    if config.dataset.duplicates.across_splits == "keep":
-        found.append("training images that stand in validation or test were kept")
-    return tuple(found)
+    validates_on_test = config.validation.split == "test"
+    asks_validation = "validation" in config.strategy.needs
+    corpus = config.pretrain_on
+    marks = {
+        "epochs were chosen by the test set": validates_on_test,
+        "the test set had a say in what was asked for": validates_on_test and asks_validation,
+        "the test set had a say in when a run ends": reads_test_set(
+            config.stop, validation_is_test=validates_on_test
+        ),
+        "the pool was scored under augmentation": config.scoring.transform == "training",
+        "strategies may have settings of their own": "strategy_tuning" in config.protocol.allow,
+        "the seed set was balanced by labels looked at": config.seed_set.name == "stratified",
+        "training images that stand in validation or test were kept": (
+            config.dataset.duplicates.across_splits == "keep"
+        ),
+        "the encoder may have seen images of validation or test": (
+            corpus is not None and corpus.duplicates.across_splits == "keep"
+        ),
+        "round 0 goes on from a learner of elsewhere": config.trainer.starting_file is not None,
+    }
+    return tuple(mark for mark, holds in marks.items() if holds)
+
+
+def recorded_marks(events: Iterable[Event]) -> tuple[str, ...]:
+    """What the ledger of a run remembers of it, whatever its configuration says today."""
+    marks: tuple[str, ...] = ()
+    for event in events:
+        if event.kind == "marked":
+            marks = tuple(event.detail["marks"])
+    return marks
 
 
 def warnings_of(config: ExperimentConfig, validation: int) -> tuple[str, ...]:

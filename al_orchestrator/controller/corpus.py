@@ -44,7 +44,10 @@ def corpus_of(
     manifest = packed.manifest
     ids, dropped = pool_ids(manifest, policy)
     rows = manifest.rows_of(ids)
-    held_out = data.manifest.image_hashes[data.manifest.splits != "train"]
+    is_pool = np.isin(
+        data.manifest.splits, ["train", "val"] if config.validation.merge else ["train"]
+    )
+    held_out = data.manifest.image_hashes[~is_pool]
     is_held_out = np.isin(manifest.image_hashes[rows], held_out)
     found = int(is_held_out.sum())
     if found and policy.across_splits == "refuse":

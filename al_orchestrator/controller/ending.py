@@ -23,8 +23,9 @@ from al_orchestrator.seeds import derive_rng, derive_seed
 from al_orchestrator.stopping import Evidence, StopSet, reason_to_stop
 from trainers.base import Predictions, PredictTask, Rows
 
-_AFTER_TRAINING = frozenset({"score", "select", "label"})  # of the round that is being decided
-_OF_RULES: Final = "stop_set"  # may be made up for later, so it is no part of what a run has cost
+_OF_A_ROUND = ("train", "score", "select")  # an encoder that runs share is nobody's cost
+_AFTER_TRAINING = frozenset({"score", "select"})  # of the round that is being decided
+_OF_RULES: Final = "stop_set"
 
 
 class Ending:
@@ -82,10 +83,10 @@ class Ending:
             labels=current.labelled + max(0, looked_at - self._budget.initial),
             validation=len(self._rooms.splits.validation),
             seconds=sum(
-                seconds
+                each.seconds.get(stage, 0.0)
                 for each in rounds
-                for stage, seconds in each.seconds.items()
-                if stage != _OF_RULES and not (each.number == number and stage in _AFTER_TRAINING)
+                for stage in _OF_A_ROUND
+                if not (each.number == number and stage in _AFTER_TRAINING)
             ),
             next_batch=self.next_batch(current),
             predicted={

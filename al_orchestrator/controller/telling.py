@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from al_orchestrator.config import marks_of
 from al_orchestrator.controller.rooms import Rooms
 from al_orchestrator.encoder_store import StoredEncoder
 from al_orchestrator.pool import Entry
@@ -33,7 +32,6 @@ def introduction(rooms: Rooms, of_seed_set: Mapping[str, object]) -> dict[str, A
             "alo.dataset_fingerprint": manifest.fingerprint,
             "alo.seed_set": config.seed_set.name,
             **({} if looked_at is None else {"alo.labels_looked_at": str(looked_at)}),
-            **({} if not (marks := marks_of(config)) else {"alo.marks": "; ".join(marks)}),
         },
         "datasets": [
             {

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 OnBadImage = Literal["refuse", "skip"]
 Channels = Literal[1, 3]
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error),
+    *(TypeError, KeyError, IndexError, OverflowError, ZeroDivisionError),
+)
+"""What Pillow raises of files that are damaged, or were never whole."""
+
 Fit = Literal["crop", "stretch"]
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels of the upright image; right and bottom are outside."""
@@ -105,7 +111,7 @@ def decode(
         raise UnreadableImage("not an image") from None
     except Image.DecompressionBombError as error:
         raise UnreadableImage("too many pixels") from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
+    except _DAMAGE as error:
         raise UnreadableImage("truncated or corrupt") from error
 
 
@@ -137,10 +143,19 @@ def _convert(
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    from PIL import ExifTags, ImageOps
+    from PIL import ExifTags, Image
 
-    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-    return ImageOps.exif_transpose(image) if turned else image
+    # Pillow's own way writes all other tags again, and fails where one of them is odd.
+    turn = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return image if turn is None else image.transpose(turn)
 
 
 def _cut(image: Image.Image, box: Box) -> Image.Image:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from al_orchestrator.config import marks_of, warnings_of
+from al_orchestrator.config import warnings_of
 from al_orchestrator.datasets import load
 from al_orchestrator.errors import ConfigError, DatasetError
 from al_orchestrator.files import digest_of_json
@@ -64,7 +65,9 @@ def _data(workspace: Workspace, statuses: Sequence[RunStatus]) -> dict[str, list
             for s in statuses
             if s.planned
         ),
-        "classes in pool and test": _each(_histogram(workspace, f) for f in datasets),
+        "classes in pool and test": _each(
+            _histogram(workspace, s.fingerprint, merged=s.config.validation.merge) for s in statuses
+        ),
         "duplicates": sorted(dropped) or ["none were left out"],
     }
 
@@ -76,18 +79,20 @@ _WHY = {
 }
 
 
-def _histogram(workspace: Workspace, fingerprint: str) -> str:
+@cache
+def _histogram(workspace: Workspace, fingerprint: str, *, merged: bool) -> str:
     """Counts of each class before anything was dropped; empty where the dataset is gone."""
     try:
         manifest = load(workspace.root / "datasets" / fingerprint).manifest
     except DatasetError:
         return ""
+    parts = {"train": ("train", "val") if merged else ("train",), "test": ("test",)}
     counts = {
-        split: np.bincount(
-            manifest.labels[(manifest.splits == split) & (manifest.labels >= 0)],
+        name: np.bincount(
+            manifest.labels[np.isin(manifest.splits, splits) & (manifest.labels >= 0)],
             minlength=len(manifest.classes),
         )
-        for split in ("train", "test")
+        for name, splits in parts.items()
     }
     return ", ".join(
         f"{name} {counts['train'][code]:,}/{counts['test'][code]:,}"
@@ -158,6 +163,16 @@ def _learner(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
                 f"{p.name}, {'labels of the seed set' if p.reads_labels else 'no labels'}"
                 for p in recipes
             ),
+            *_each(
+                f"learned from {s.config.pretrain_on.path}"
+                for s in statuses
+                if s.config.pretrain_on is not None
+            ),
+            *_each(
+                f"weights of {start}, with whatever labels it was trained on"
+                for s in statuses
+                if (start := getattr(s.config.trainer, "start_from", None)) is not None
+            ),
             *(
                 [f"weights {', '.join(sorted(encoders))}, checked before each round"]
                 if 0 < len(encoders) <= _LISTED
@@ -182,7 +197,7 @@ def _execution(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
     return {
         "seeds": [", ".join(map(str, seeds))],
         "ended by": _each(s.stopped.partition(":")[0] for s in statuses),
-        "not finished": _each(unfinished),
+        "not finished": unfinished,
         "hardware": [*hardware, *(["it changed between runs or rounds"] if hardware[1:] else [])],
         "precision": _each(note["precision"] for note in notes if "precision" in note),
         "torch": _each(note["torch"] for note in notes if "torch" in note),
@@ -192,14 +207,12 @@ def _execution(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
 
 
 def _deviations(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
-    marks = _each(mark for s in statuses for mark in marks_of(s.config))
-    warnings = _each(each for s in statuses for each in warnings_of(s.config, s.validation))
+    marks = sorted({mark for s in statuses for mark in s.marks})
+    warnings = sorted({each for s in statuses for each in warnings_of(s.config, s.validation)})
+    decided = [mark for mark in marks if "test set" in mark]
     return {
-        "test set": [
-            "chose epochs"
-            if any(s.config.validation.split == "test" for s in statuses)
-            else "measured after the last epoch of a round; nothing was chosen by it"
-        ],
+        "test set": decided
+        or ["measured after the last epoch of a round; nothing was chosen by it"],
         "against the protocol": marks or ["nothing"],
         "to be known": warnings,
     }

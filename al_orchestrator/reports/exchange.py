@@ -70,6 +70,7 @@ def _result(comparison: Comparison, cell: Any, row: Any) -> dict[str, object]:
         "step": cell.step,
         "setting": cell.setting,
         "metric": comparison.metric,
+        "marks": comparison.watermark,
         "from_labels": cell.low,
         "to_labels": cell.high,
         "group": row.group,

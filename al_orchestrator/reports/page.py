@@ -22,7 +22,7 @@ from al_orchestrator.answers import (
     draw_reliability,
     recalls,
 )
-from al_orchestrator.config import dump_config, marks_of
+from al_orchestrator.config import dump_config
 from al_orchestrator.datasets import PackedDataset, load
 from al_orchestrator.errors import ConfigError
 from al_orchestrator.figures import confusion_matrix, learning_curves
@@ -72,8 +72,8 @@ def run_page(run: RunDir) -> str:
     return environment.get_template("run.html").render(
         status=status,
         card=card_of(Workspace(run.folder.parent), [status]),
-        marks=marks_of(status.config),
-        curves=_curves(measured, classes, "; ".join(marks_of(status.config))),
+        marks=status.marks,
+        curves=_curves(measured, classes, "; ".join(status.marks)),
         rounds=[_row(each) for each in measured],
         classes=classes,
         last=_last(trained[-1], classes),

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from al_orchestrator.config import ExperimentConfig, load_config, marks_of
+from al_orchestrator.config import ExperimentConfig, load_config, marks_of, recorded_marks
 from al_orchestrator.config.identity import identity
-from al_orchestrator.errors import ConfigError
+from al_orchestrator.datasets import load
+from al_orchestrator.errors import ConfigError, DatasetError
 from al_orchestrator.pool import Acquired, Event, Pool
 from al_orchestrator.reports.curves import Background, RunCurve
 from al_orchestrator.reports.groups import name_groups
@@ -41,9 +43,11 @@ class RunStatus:
     stopped: str  # the limit or rule that ended it, if it is finished and its ledger says so
     fingerprint: str  # of the dataset it was started on
     config: ExperimentConfig
+    marks: tuple[str, ...] = ()  # what is, or ever was, done against the protocol
     planned: Mapping[str, Any] = field(default_factory=dict)  # sizes of the sets, once on record
     batches: tuple[frozenset[str], ...] = ()  # ids asked for, the seed set first
     trained: tuple[Mapping[str, Any], ...] = ()  # what training left on record, by round
+    classes: tuple[str, ...] = ()  # their names, by code; empty where the packed dataset is gone
 
     def to_json(self) -> dict[str, object]:
         """Plain values that `json.dumps` takes."""
@@ -135,10 +139,21 @@ def status_of(run: RunDir) -> RunStatus:
         stopped=_end_of(events) if state == "finished" else "",
         fingerprint=provenance.dataset if provenance is not None else "",
         config=config,
+        marks=tuple(dict.fromkeys((*recorded_marks(events), *marks_of(config)))),
         planned=planned,
         batches=_batches(acquired),
         trained=trained,
+        classes=_classes_of(run.folder.parent, provenance.dataset if provenance else ""),
     )
+
+
+@cache
+def _classes_of(root: Path, fingerprint: str) -> tuple[str, ...]:
+    """Of the packed dataset: the source may be gone. Empty where the pack is gone, too."""
+    try:
+        return load(Workspace(root).root / "datasets" / fingerprint).manifest.classes
+    except DatasetError:
+        return ()
 
 
 def _batches(acquired: Sequence[Acquired]) -> tuple[frozenset[str], ...]:
@@ -198,7 +213,7 @@ def curve_of(status: RunStatus, group: str, setting: str = "") -> RunCurve:
         metrics={name: np.array([r.metrics[name] for r in measured]) for name in names},
         state=status.state,
         setting=setting,
-        marks=marks_of(status.config),
+        marks=status.marks,
         background=_background(status),
     )
 
@@ -215,7 +230,7 @@ def _background(status: RunStatus) -> Background:
             gpu_seconds += used * config.resources.gpus_per_worker
     measured = [t for r, t in zip(status.rounds, status.trained, strict=True) if r.metrics]
     return Background(
-        classes=tuple(config.dataset.classes),
+        classes=status.classes,
         pool=int(status.planned.get("pool", 0)),
         batches=status.batches,
         converged=tuple(each.get("has_converged") for each in measured),

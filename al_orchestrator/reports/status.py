@@ -57,7 +57,8 @@ def run_details(status: RunStatus) -> Group:
 
 def _particulars(status: RunStatus) -> list[str]:
     """What is not so with every run."""
-    lines = [f"stopped: {status.stopped}"] if status.stopped else []
+    lines = [f"not by the protocol: {'; '.join(status.marks)}"] if status.marks else []
+    lines += [f"stopped: {status.stopped}"] if status.stopped else []
     if status.looked_at:
         lines.append(
             f"the seed set was balanced by looking at {status.looked_at:,} labels: "

@@ -29,9 +29,18 @@ def curves_of_tracked(runs: Sequence[TrackedRun]) -> list[RunCurve]:
     measured = [run for run in runs if run.metrics]
     if not measured:
         raise ConfigError("no run of this experiment has been measured yet")
-    fields = {_name(run): _identity(run) for run in measured}
+    fields = _in_common({_name(run): _identity(run) for run in measured})
     groups = name_groups(fields)
     return [_curve(run, groups[_name(run)]) for run in measured]
+
+
+def _in_common(runs: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
+    """Without fields that a run lacks: its program was older, and had what is now the default."""
+    shared = set.intersection(*(set(fields) for fields in runs.values()))
+    return {
+        run: {k: v for k, v in fields.items() if k in shared or k.startswith("strategy.")}
+        for run, fields in runs.items()
+    }
 
 
 def _name(run: TrackedRun) -> str:

@@ -49,10 +49,18 @@ def reason_to_stop(rules: Sequence[StoppingRule], evidence: Evidence) -> str | N
     return None
 
 
-def reads_test_set(rules: Sequence[StoppingRule]) -> bool:
-    """Whether the test set has a say in when a run ends."""
-    parts = (part for rule in rules for part in rule.parts())
+def reads_test_set(rules: Sequence[StoppingRule], *, validation_is_test: bool = False) -> bool:
+    """Whether the test set has a say in when a run ends, by its name or as the validation set."""
+    parts = [part for rule in rules for part in rule.parts()]
+    if validation_is_test and any(_looks_at_validation(part) for part in parts):
+        return True
     return any(part.reads is not None and is_of_test_set(part.reads) for part in parts)
+
+
+def _looks_at_validation(part: StoppingRule) -> bool:
+    if part.compares is not None and part.compares[0].of == "validation":
+        return True
+    return part.reads is not None and is_of_validation_set(part.reads)
 
 
 def refusal(
@@ -70,10 +78,7 @@ def refusal(
                 "validation/…, or declare it with protocol.allow: [test_selection] and every "
                 "result is marked"
             )
-        of_validation = metric is not None and is_of_validation_set(metric)
-        if part.compares is not None and part.compares[0].of == "validation":
-            of_validation = True
-        if of_validation and not has_validation:
+        if _looks_at_validation(part) and not has_validation:
             return (
                 f"stop: {part.name} looks at the validation set, which is empty; set "
                 "validation.size"

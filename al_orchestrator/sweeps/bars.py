@@ -27,6 +27,7 @@ class BarChart:
     bars: tuple[tuple[Bar | None, ...], ...]  # by place, then colour; None: no run has finished
     labels: tuple[int, int]  # fewest and most labels that a run was measured with in the end
     left_out: int  # runs that have not finished
+    marks: tuple[str, ...] = ()  # what was done against the protocol
 
     @property
     def measured(self) -> str:
@@ -38,7 +39,8 @@ class BarChart:
     def caption(self) -> str:
         fewest, most = self.labels
         labels = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
-        return f"after {labels} labels"
+        marks = f"; not by the protocol: {'; '.join(self.marks)}" if self.marks else ""
+        return f"after {labels} labels{marks}"
 
     def to_json(self) -> dict[str, object]:
         """Plain values that `json.dumps` takes."""
@@ -114,6 +116,7 @@ def bar_chart(
         bars=bars,
         labels=(min(ends), max(ends)),
         left_out=len(chosen) - len(done),
+        marks=tuple(sorted({mark for _, status in done for mark in status.marks})),
     )
 
 

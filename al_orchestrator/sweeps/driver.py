@@ -144,6 +144,7 @@ def _of_encoder(config: ExperimentConfig) -> str:
     own = encoder.pretrain.seed
     seed = config.seed if own is None else own
     parts = [config.dataset.model_dump(mode="json"), encoder.model_dump(mode="json"), seed]
+    parts.append(config.validation.merge)
     if config.pretrain_on is not None:
         parts.append(config.pretrain_on.model_dump(mode="json"))
     return digest_of_json(parts)

@@ -92,7 +92,7 @@ def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
         for chosen in itertools.product(*axes.values())
     ]
     _refuse_twins(path, trials)
-    _refuse_tuning(path, axes, trials[0].config)
+    _refuse_tuning(path, axes, trials)
     labels = {name: tuple(option.label for option in options) for name, options in axes.items()}
     regimes = (name for name, options in axes.items() if all(o.is_budget for o in options))
     return Plan(sweep.name, labels, tuple(sweep.every_seed), tuple(trials), frozenset(regimes))
@@ -183,21 +183,20 @@ def _run_name(sweep: str, chosen: Sequence[_Option], seed: int) -> str:
 
 
 def _refuse_tuning(
-    path: Path, axes: Mapping[str, Sequence[_Option]], config: ExperimentConfig
+    path: Path, axes: Mapping[str, Sequence[_Option]], trials: Sequence[Trial]
 ) -> None:
     """Strategies are compared under the same settings, or it is declared that they are not."""
-    if "strategy_tuning" in config.protocol.allow:
+    if all("strategy_tuning" in trial.config.protocol.allow for trial in trials):
         return
     for axis, options in axes.items():
-        for option in options:
-            own = {field for field in option.sets if field.split(".")[0] != "strategy"}
-            if own and len(own) < len(option.sets):
-                raise ConfigError(
-                    f"{path}: axis {axis}: option {option.label} sets the strategy and "
-                    f"{', '.join(sorted(own))}, so that what differs may be either; make them two "
-                    "axes, or declare it with set: {protocol.allow: [strategy_tuning]} and every "
-                    "result is marked"
-                )
+        fields = {field for option in options for field in option.sets}
+        others = {field for field in fields if field.split(".")[0] != "strategy"}
+        if others and len(others) < len(fields):
+            raise ConfigError(
+                f"{path}: axis {axis} sets the strategy and {', '.join(sorted(others))}, so that "
+                "what differs may be either; make them two axes, or declare it with "
+                "set: {protocol.allow: [strategy_tuning]} and every result is marked"
+            )
 
 
 def _refuse_twins(path: Path, trials: Sequence[Trial]) -> None:
@@ -210,6 +209,7 @@ def _refuse_twins(path: Path, trials: Sequence[Trial]) -> None:
         twin = by_identity.setdefault(identity_digest(trial.config), trial)
         if twin is not trial:
             raise ConfigError(
-                f"{path}: {twin.name} and {trial.name} are the same experiment; an option changes "
-                "nothing"
+                f"{path}: {twin.name} and {trial.name} are the same experiment: an option changes "
+                "nothing, or only limits and rules that say when a run ends; run the longest "
+                "alone, its curve holds the shorter ones"
             )

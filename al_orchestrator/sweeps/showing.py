@@ -9,6 +9,7 @@ import logging
 import time
 from pathlib import Path
 
+from al_orchestrator.config import marks_of
 from al_orchestrator.errors import AloError, TrackingError
 from al_orchestrator.experiment import identity_in_mirror
 from al_orchestrator.files import digest_of_json, write_text
@@ -73,7 +74,9 @@ def _show(plan: Plan, workspace: Workspace, folder: Path, *, with_files: bool) -
     parent = RunIdentity(f"sweep-{key}", plan.name, first.dataset.name, folder, now)
     params = {axis: ", ".join(options) for axis, options in plan.axes.items()}
     params["seeds"] = ", ".join(map(str, plan.seeds))
-    about = {"params": params, "tags": {"alo.kind": "sweep"}, "datasets": []}
+    marks = "; ".join(dict.fromkeys(m for t in plan.trials for m in marks_of(t.config)))
+    tags = {"alo.kind": "sweep", **({"alo.marks": marks} if marks else {})}
+    about = {"params": params, "tags": tags, "datasets": []}
     try:
         tracker.open(parent)
         tracker.send(Message("run", about, now))

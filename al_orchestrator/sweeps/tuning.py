@@ -238,7 +238,11 @@ def load_tuning(path: str | Path) -> Tuning:
     except ValidationError as error:
         raise source.explain(error, TuneConfig, "a search") from None
     tuning = Tuning(config, source.folder / config.base, source.folder, path)
-    tuning.plan(tuning.settings(), 0, tuning.rungs()[0])
+    plan = tuning.plan(tuning.settings(), 0, tuning.rungs()[0])
+    if any(trial.config.validation.split == "test" for trial in plan.trials):
+        raise ConfigError(
+            f"{path} would tune by the test set, which is validation.split here; it decides nothing"
+        )
     return tuning
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,23 @@ def test_a_rule_that_reads_the_test_set_has_to_be_declared() -> None:
     assert "when a run ends" in mark
 
 
+def test_a_validation_set_that_is_the_test_set_leaves_a_mark_wherever_it_decides() -> None:
+    on_test = {"validation": {"split": "test"}, "protocol": {"allow": ["test_selection"]}}
+    stop = [{"name": "target", "metric": "validation/accuracy", "value": 0.9}]
+    marks = marks_of(config_with(**on_test, strategy={"name": "glister"}, stop=stop))
+    assert len(marks) == 3
+    assert all("test set" in mark for mark in marks)
+
+
+def test_attacks_see_no_views_so_none_are_declared() -> None:
+    with pytest.raises(ValidationError, match="would not reach deepfool"):
+        config_with(
+            strategy={"name": "deepfool"},
+            scoring={"transform": "training"},
+            protocol={"allow": ["augmented_scoring"]},
+        )
+
+
 def test_what_is_allowed_and_not_done_leaves_no_mark() -> None:
     assert marks_of(config_with(protocol={"allow": ["test_selection", "augmented_scoring"]})) == ()
 
@@ -108,6 +127,12 @@ def test_a_sweep_that_gives_strategies_their_own_settings_has_to_declare_it(tmp_
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"sets the strategy and trainer\.l2.*strategy_tuning"):
         load_plan(path)
+    split = text.replace("plain: {}", "plain: {strategy.name: badge}").replace(
+        "strategy.name: margin, ", ""
+    )
+    path.write_text(split)  # what differs between the options is what counts
+    with pytest.raises(ConfigError, match="strategy_tuning"):
+        load_plan(path)
     path.write_text(text + "set: {protocol.allow: [strategy_tuning]}\n")
     plan = load_plan(path)
     assert marks_of(plan.trials[0].config) == ("strategies may have settings of their own",)
@@ -140,11 +165,30 @@ def test_a_declared_deviation_takes_effect_and_stands_on_page_card_and_curves(
     card = protocol_card(workspace, [curve])
     assert card == card_of(workspace, [status])
     assert card["against the protocol"].startswith("epochs were chosen by the test set")
-    assert card["test set"] == "chose epochs"
+    assert card["test set"].startswith("epochs were chosen by the test set")
     assert card["settings come from"] == "a guess"
     assert card["pool scored by"] == "training transform"
     page = run_page(run)
     assert page.index("epochs were chosen by the test set") < page.index("Learning curve")
+
+
+@pytest.mark.torch
+def test_a_mark_stays_when_the_configuration_no_longer_says_so(tmp_path: Path) -> None:
+    rule = [{"name": "target", "metric": "test/accuracy", "value": 0.0}]
+    marked = config_with(stop=rule, protocol={"allow": ["test_selection"]})
+    with Experiment.open(marked, root=tmp_path) as experiment:
+        assert len(list(experiment.rounds())) == 1
+    plain = config_with(budget={"initial": 8, "batch_size": 4, "rounds": 1})
+    with Experiment.open(plain, root=tmp_path) as experiment:
+        list(experiment.rounds())
+        run = experiment.run
+    status = status_of(run)
+    assert status.marks == ("the test set had a say in when a run ends",)
+    assert compare([curve_of(status, "margin")], "test/accuracy").marks == status.marks
+    with sqlite3.connect(run.ledger) as ledger:
+        told = ledger.execute("SELECT payload FROM outbox WHERE kind = 'run'").fetchall()
+    assert {"alo.marks": status.marks[0]} in [json.loads(text)["tags"] for (text,) in told]
+    assert card_of(Workspace(tmp_path), [status])["test set"] == status.marks[0]
 
 
 @pytest.mark.torch

@@ -71,7 +71,7 @@ def test_the_second_stage_starts_where_the_first_ended_and_learns_from_val_too(
     data = pack(second.dataset, tmp_path)
     assert evaluate(learners["first"], data, "val").images == 30
     assert evaluate(learners["second"], data, "test").images == 20
-    with pytest.raises(ConfigError, match=r"second-all has learned from the val split"):
+    with pytest.raises(ConfigError, match=r"second-all has learned from its val split"):
         evaluate(learners["second"], data, "val")
 
 

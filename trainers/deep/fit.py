@@ -13,6 +13,7 @@ from trainers.base import Examples, TrainingError, TrainReport, TrainTask
 from trainers.deep.checkpoints import on_cpu
 from trainers.deep.compute import hardware, repeatable
 from trainers.deep.epoch import EpochSetting, TrainingSet, minibatch_sizes, train_epoch
+from trainers.deep.images import open_packed
 from trainers.deep.networks import plan_network, save_learner
 from trainers.deep.optimizing import make_optimizer
 from trainers.deep.outputs import Floats, write_test_predictions
@@ -24,7 +25,7 @@ from trainers.deep.progress import (
 )
 from trainers.deep.schedules import learning_rate
 from trainers.deep.scoring import evaluate, log_probs_of
-from trainers.deep.start import fresh_network
+from trainers.deep.start import continued, earlier_learner, fresh_network
 from trainers.deep.stopping import (
     Epoch,
     has_converged,
@@ -158,9 +159,19 @@ def _one_epoch(
 
 
 def _restart(trainer: FERClassifier, task: TrainTask, progress: Progress) -> None:
-    """Begins a diverged fit anew: other weights, no momentum; the schedule goes on."""
+    """Begins a diverged fit anew: no momentum, other weights; the schedule goes on.
+
+    A fit that went on from an earlier learner goes back to it.
+    """
     restarts = 1 + sum(epoch.restarted for epoch in progress.history)
     plan = progress.network.plan
+    earlier = earlier_learner(trainer, task)
+    if earlier is not None:
+        height, width, channels = open_packed(task.images).shape[1:]
+        network = continued(trainer, earlier, (height, width, channels), plan.num_classes)
+        progress.network = progress.mode.place(network, task.device)
+        progress.optimizer = make_optimizer(trainer.optimizer, progress.network.parameters())
+        return
     _, imported = plan_network(  # the plan has been made: the file alone is read again
         trainer.encoder,
         image_channels=plan.in_channels,

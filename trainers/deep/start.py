@@ -42,8 +42,8 @@ def starting_network(
     Raises:
         TrainingError: A file does not fit, or what was loaded is not what the file holds.
     """
-    earlier = task.previous or trainer.start_from
-    if trainer.weights == "warm_start" and earlier is not None:
+    earlier = earlier_learner(trainer, task)
+    if earlier is not None:
         network = continued(trainer, earlier, image_shape, task.num_classes)
         source = f"continues {earlier}"
     else:
@@ -59,6 +59,11 @@ def starting_network(
         source = str(imported.report) if imported else "drawn from the seed"
     digest = digest_of_weights(network.state_dict())
     return Start(network, digest, encoder_digest(network), source)
+
+
+def earlier_learner(trainer: FERClassifier, task: TrainTask) -> Path | None:
+    """The checkpoint that a fit goes on from, if it does."""
+    return (task.previous or trainer.start_from) if trainer.weights == "warm_start" else None
 
 
 def fresh_network(
@@ -94,20 +99,18 @@ def continued(
         width = trainer.encoder.width or DEFAULT_WIDTHS[name]
     asked = with_centers(plan, trainer.center_loss, image_shape[:2])
     asked = with_views(asked, trainer.crops, mirrors=trainer.flip_averaging)
-    views = (asked.attention, asked.crop, asked.mirrors)
-    wanted = (name, width, num_classes, trainer.dropout, *views)
-    there = (plan.attention, plan.crop, plan.mirrors)
-    found = (plan.encoder, plan.width, plan.num_classes, plan.dropout, *there)
+    wanted = (name, width, num_classes, trainer.dropout, asked.attention, asked.crop)
+    found = (plan.encoder, plan.width, plan.num_classes, plan.dropout, plan.attention, plan.crop)
     has_centers = (trainer.center_loss is not None) == plan.has_centers
     if wanted != found or not has_centers or image_shape[2] not in (plan.in_channels, 1):
         raise TrainingError(
-            f"{earlier} holds (encoder, width, classes, dropout, attention, crop, mirrors) = "
-            f"{found}, the trainer asks for {wanted}; a warm start needs the same network"
+            f"{earlier} holds (encoder, width, classes, dropout, attention, crop) = {found}, the "
+            f"trainer asks for {wanted}; a warm start needs the same network"
         )
     asked = replace(asked, frozen=trainer.encoder.freeze)
     if asked == plan:
         return network
-    # The weights are the same; how many crops, what is erased and what is frozen is asked anew.
+    # The weights are the same; crops, mirrors, what is erased and what is frozen is asked anew.
     anew = blank_network(asked)
     anew.load_state_dict(network.state_dict())
     return anew
