@@ -129,7 +129,8 @@ def learner_from_file(
         channel_order: In which it saw colours; as `config` has it if not given.
 
     Raises:
-        ConfigError: The trainer has no network, or there are other classes or channels.
+        ConfigError: The trainer has no network, there are other classes or channels, or an order
+            of colours is given for a checkpoint of ours.
         TrainingError: The file does not fit the network.
     """
     if not isinstance(config.trainer, FERClassifier):
@@ -141,7 +142,7 @@ def learner_from_file(
             f"the classes named are {', '.join(names)}; the data have {', '.join(manifest.classes)}"
         )
     encoder = config.trainer.encoder
-    order = channel_order or encoder.channel_order
+    order = _order_of(file, config.trainer, channel_order)
     mean, std = normalisation or (manifest.mean, manifest.std)
     if normalisation and order == "bgr":
         mean, std = mean[::-1], std[::-1]  # ours go with images that are RGB
@@ -161,6 +162,15 @@ def learner_from_file(
         checkpoint=checkpoint,
         manifest=replace(manifest, classes=names, mean=tuple(mean), std=tuple(std)),
     )
+
+
+def _order_of(file: Path, trainer: FERClassifier, asked: ChannelOrder | None) -> ChannelOrder:
+    """What a configuration says of its files of weights does not hold for what came of them."""
+    if not trainer.wrote(file):
+        return asked or trainer.encoder.channel_order
+    if asked == "bgr":
+        raise ConfigError(f"{file} is a checkpoint of alo, which sees RGB; leave the order out")
+    return "rgb"
 
 
 def _with_encoder(

@@ -158,6 +158,17 @@ class FERClassifier(Recipe, Trainer):
     def augments_scores(self) -> bool:
         return True
 
+    @staticmethod
+    def wrote(file: Path) -> bool:
+        """Whether a checkpoint is one of ours, whose network has seen RGB.
+
+        Raises:
+            TrainingError: It cannot be read.
+        """
+        from trainers.deep.importing import is_ours
+
+        return is_ours(file)
+
     def can_resume(self, folder: Path) -> bool:
         return (folder / EPOCH_CHECKPOINT).exists()
 

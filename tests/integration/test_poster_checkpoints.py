@@ -13,8 +13,9 @@ import yaml
 from typer.testing import CliRunner
 
 from al_orchestrator.cli import app
+from al_orchestrator.errors import ConfigError
 from trainers.deep import checkpoints
-from trainers.deep.networks import Network, Plan, build_network
+from trainers.deep.networks import Network, Plan, build_network, save_learner
 from trainers.deep.seeding import generator
 
 pytestmark = pytest.mark.torch
@@ -94,6 +95,25 @@ def test_a_checkpoint_that_saw_bgr_is_measured_on_rgb(
     found = measured(file, turned, "--channel-order", "bgr")
     assert found["nll"] == pytest.approx(expected, abs=1e-5)
     assert measured(file, turned)["nll"] != pytest.approx(expected, abs=1e-4)
+
+
+def test_a_checkpoint_of_ours_has_seen_rgb_whatever_its_parts_had(
+    network: Network, tmp_path: Path
+) -> None:
+    ours = tmp_path / "checkpoint.pt"
+    mode = {"precision": "float32", "channels_last": True, "threads": 1}
+    save_learner(ours, network, {"mode": mode})
+    straight = data(tmp_path / "as seen", colours())
+    plain = measured(ours, straight)
+    yaml_of_bgr = Path(straight).with_name("bgr.yaml")
+    parts = {"ir_back": "ir50.pth", "face_landback": "mobilefacenet.pth"}
+    config = yaml.safe_load(Path(straight).read_text(encoding="utf-8"))
+    config["trainer"]["encoder"] |= {"parts": parts, "channel_order": "bgr"}
+    yaml_of_bgr.write_text(yaml.safe_dump(config), encoding="utf-8")
+    assert measured(ours, str(yaml_of_bgr)) == plain
+    asked = ["evaluate", str(ours), "--data", straight, "--channel-order", "bgr"]
+    with pytest.raises(ConfigError, match="is a checkpoint of alo, which sees RGB"):
+        CliRunner().invoke(app, [*asked, "--root", str(tmp_path)], catch_exceptions=False)
 
 
 def test_classes_are_in_the_order_of_the_file(file: Path, tmp_path: Path) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from al_orchestrator import Experiment
 from al_orchestrator.checking import on_all_labels
-from al_orchestrator.config import ExperimentConfig
+from al_orchestrator.config import ExperimentConfig, marks_of
 from al_orchestrator.datasets import pack
-from al_orchestrator.errors import ConfigError, JobFailed
+from al_orchestrator.errors import ConfigError, JobFailed, RunMismatch
 from al_orchestrator.predicting import evaluate, learner_of
 from al_orchestrator.run_dir import Workspace
 
@@ -73,6 +76,13 @@ def test_the_second_stage_starts_where_the_first_ended_and_learns_from_val_too(
     assert evaluate(learners["second"], data, "test").images == 20
     with pytest.raises(ConfigError, match=r"second-all has learned from its val split"):
         evaluate(learners["second"], data, "val")
+    # Nor under another name: in a dataset whose test split holds what was merged.
+    roles = {"train": "train", "val": "test", "test": "val"}
+    swapped = np.array([roles[split] for split in data.manifest.splits.tolist()])
+    exchanged = replace(data, manifest=replace(data.manifest, splits=swapped))
+    with pytest.raises(ConfigError, match=r"the test split holds images of it"):
+        evaluate(learners["second"], exchanged, "test")
+    assert evaluate(learners["first"], exchanged, "test").images == 30
 
 
 def test_what_needs_a_validation_set_says_so_where_it_is_merged(tmp_path: Path) -> None:
@@ -114,3 +124,23 @@ def test_a_start_that_does_not_fit_is_refused_before_a_run_is_created(tmp_path: 
 def test_a_start_is_warm_and_has_one_source(fields: dict[str, object], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         configured("run", trainer={**TRAINER, "start_from": "best.pt", **fields})
+
+
+def test_a_start_is_pinned_until_it_was_used_and_not_needed_after(tmp_path: Path) -> None:
+    checkpoint, _ = train(configured("first"), tmp_path)
+    start = tmp_path / "start.pt"
+    shutil.copy(checkpoint, start)
+    trainer = {**TRAINER, "weights": "warm_start", "start_from": start}
+    config = configured("second", trainer=trainer)
+    Experiment.open(config, root=tmp_path).close()
+    other, _ = train(configured("other", seed=5), tmp_path)
+    shutil.copy(other, start)
+    with pytest.raises(RunMismatch, match="is not the checkpoint any more"):
+        Experiment.open(config, root=tmp_path)
+    shutil.copy(checkpoint, start)
+    with Experiment.open(config, root=tmp_path) as experiment:
+        next(experiment.rounds())
+    start.unlink()
+    with Experiment.open(config, root=tmp_path) as experiment:
+        assert list(experiment.rounds())
+    assert "round 0 goes on from a learner of elsewhere" in marks_of(config)

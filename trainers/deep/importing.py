@@ -143,7 +143,7 @@ class ImportedEncoder:
         _refuse_leftovers(report, encoder)
         logger.info("%s", report)
         tensors = {name: self.tensors[name] for name in report.matched}
-        if encoder.channel_order == "bgr" and not _is_ours(self.path):
+        if encoder.channel_order == "bgr" and not is_ours(self.path):
             tensors |= _turned_to_rgb(tensors, self.path)
         return ImportedEncoder(self.path, self.prefix, tensors, self.foreign, report)
 
@@ -309,7 +309,7 @@ def _refuse_unusable(tensors: Mapping[str, Tensor], path: Path) -> None:
             )
 
 
-def _is_ours(path: Path) -> bool:
+def is_ours(path: Path) -> bool:
     """Whether we wrote a file; then its network has seen RGB, whatever it was imported from."""
     meta = checkpoints.load(path).get("meta")
     return isinstance(meta, dict) and "plan" in meta

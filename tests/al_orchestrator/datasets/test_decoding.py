@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from al_orchestrator.datasets.base import Skipped
 from al_orchestrator.datasets.decoding import (
@@ -268,3 +268,13 @@ def test_encoding_without_loss_gives_the_same_pixels_again(
     gradient: Callable[[int], Pixels], png: Callable[[Pixels], bytes]
 ) -> None:
     np.testing.assert_array_equal(decode(png(gradient(5)), channels=1)[..., 0], gradient(5))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_as_the_standard_says(orientation: int) -> None:
+    pixels = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    encoded = encode(Image.fromarray(pixels), "PNG", exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(encoded)))
+    assert np.array_equal(decode(encoded, channels=1)[..., 0], np.asarray(upright))

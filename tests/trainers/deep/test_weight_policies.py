@@ -119,3 +119,24 @@ def test_the_previous_checkpoint_is_read_by_warm_start_alone(toy: Toy) -> None:
     first = classifier("from_scratch").fit(toy.task("round-0"))
     task: TrainTask = toy.task("round-1", previous=first.checkpoint)
     assert classifier("from_scratch").fit(task).initial_digest == first.initial_digest
+
+
+def test_a_fit_that_diverges_goes_back_to_what_it_started_from(toy: Toy) -> None:
+    first = classifier("from_scratch", epochs=3).fit(toy.task("first"))
+    rules = StopRules(divergence_every=1, divergence_accuracy=1.0, saturation_window=None)
+    still = classifier(
+        "warm_start",
+        start_from=first.checkpoint,
+        epochs=3,
+        stopping=rules,
+        optimizer={"name": "sgd", "lr": 1e-12, "weight_decay": 0.0},
+    )
+    report = still.fit(toy.task("second", seed=8))
+    was, now = (
+        load_learner(path)[0].state_dict() for path in (first.checkpoint, report.checkpoint)
+    )
+    assert all(
+        torch.allclose(was[name], now[name], atol=1e-6)
+        for name in was
+        if name.endswith(("weight", "bias"))
+    )
