@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+# Several test processes share the cores. A thread that waits for another one is to sleep: spinning,
+# it would keep the other one from its core. Read when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import pytest
 from hypothesis import HealthCheck, settings
 
