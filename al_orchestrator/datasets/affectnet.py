@@ -217,7 +217,7 @@ def _box(row: Mapping[str, str], where: str, margin: float) -> Box:
     except ValueError as error:
         raise DatasetError(f"{where}: {', '.join(names)} are not four numbers") from error
     if not (np.isfinite([x, y]).all() and 0 < width < np.inf and 0 < height < np.inf):
-        raise DatasetError(f"{where}: the face box {x:g}, {y:g}, {width:g}, {height:g} is empty")
+        return 0, 0, 0, 0  # nothing of a picture lies in it, which `on_bad_image` is about
     across, down = margin * width, margin * height
     edges = (x - across, y - down, x + width + across, y + height + down)
     left, top, right, bottom = (round(edge) for edge in edges)
