@@ -142,13 +142,13 @@ def learner_from_file(
             f"the classes named are {', '.join(names)}; the data have {', '.join(manifest.classes)}"
         )
     encoder = config.trainer.encoder
-    order = _order_of(file, config.trainer, channel_order)
     mean, std = normalisation or (manifest.mean, manifest.std)
-    if normalisation and order == "bgr":
-        mean, std = mean[::-1], std[::-1]  # ours go with images that are RGB
     channels = manifest.image_shape[2]
     if not len(mean) == len(std) == channels:
         raise ConfigError(f"{channels} means and deviations are needed, one of each channel")
+    order = _order_of(file, config.trainer, channel_order)
+    if normalisation and order == "bgr":
+        mean, std = mean[::-1], std[::-1]  # ours go with images that are RGB
     checkpoint = folder / "adopted.pt"
     trainer = config.trainer.model_copy(
         update={"encoder": encoder.model_copy(update={"channel_order": order})}

@@ -196,7 +196,9 @@ def _execution(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
     hardware = _each(note["hardware"] for note in notes if "hardware" in note)
     return {
         "seeds": [", ".join(map(str, seeds))],
-        "ended by": _each(s.stopped.partition(":")[0] for s in statuses),
+        "ended by": _each(
+            s.stopped if len(statuses) == 1 else s.stopped.partition(":")[0] for s in statuses
+        ),
         "not finished": unfinished,
         "hardware": [*hardware, *(["it changed between runs or rounds"] if hardware[1:] else [])],
         "precision": _each(note["precision"] for note in notes if "precision" in note),
