@@ -218,7 +218,7 @@ def test_colour_images_are_learnt(make_toy: Callable[..., Toy]) -> None:
 def test_nothing_of_the_way_is_left_when_a_fit_is_done(toy: Toy) -> None:
     quick(checkpoint_every_s=0).fit(toy.task())
     names = {path.name for path in (toy.root / "attempt-1").iterdir()}
-    assert names == {"checkpoint.pt", "best.pt", "metrics.jsonl"}
+    assert names == {"checkpoint.pt", "best.pt", "metrics.jsonl", "test_predictions.npz"}
 
 
 @pytest.mark.parametrize(

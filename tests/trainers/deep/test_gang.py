@@ -134,8 +134,9 @@ def task_in(folder: Path, method: Pretrainer, count: int = 40) -> PretrainTask:
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_a_gang_learns_what_one_process_learns(tmp_path: Path, method: Pretrainer) -> None:
+    # Small steps: with large ones rounding grows from step to step, by how much is the machine's.
     method = method.model_copy(
-        update={"epochs": 2, "batch_size": 18, "optimizer": SGD(lr=0.01, weight_decay=0.0)}
+        update={"epochs": 2, "batch_size": 18, "optimizer": SGD(lr=0.001, weight_decay=0.0)}
     )
     alone = task_in(tmp_path / "alone", method)
     report = method.pretrain(NARROW, alone)
@@ -146,13 +147,13 @@ def test_a_gang_learns_what_one_process_learns(tmp_path: Path, method: Pretraine
     assert len({digest for digest, _, _ in found}) == 1
     for _, metrics, notes in found:
         assert notes["processes"] == str(SIZE)
-        assert metrics["loss"] == pytest.approx(report.metrics["loss"], rel=1e-3)
+        assert metrics["loss"] == pytest.approx(report.metrics["loss"], rel=1e-5)
     weights: dict[str, Any] = {
         name: checkpoints.load(folder.out_dir / "encoder.pt")["weights"]
         for name, folder in {"one": alone, "many": task}.items()
     }
     for name, tensor in weights["one"].items():
-        torch.testing.assert_close(weights["many"][name], tensor, rtol=2e-3, atol=2e-4, msg=name)
+        torch.testing.assert_close(weights["many"][name], tensor, rtol=1e-4, atol=2e-5, msg=name)
     history = (task.out_dir / "metrics.jsonl").read_text().splitlines()
     assert len(history) == 2  # one process writes it
 
