@@ -64,16 +64,11 @@ class Random(BaseModel):
     """Of the draws."""
 
 
-class Halving(BaseModel):
-    """Successive halving (Jamieson & Talwalkar 2016, arXiv 1502.07943).
-
-    All settings are tried with a small share of `field`, the best 1/factor of them with `factor`
-    times as much, and so on; the last with the experiment's own. A rung waits for all its runs.
-    """
+class Rungs(BaseModel):
+    """What every search has that gives few settings much effort and many settings little."""
 
     model_config = _FROZEN
 
-    name: Literal["halving"] = "halving"
     trials: int = Field(default=27, ge=2)
     """Settings to begin with."""
     factor: int = Field(default=3, ge=2)
@@ -84,7 +79,17 @@ class Halving(BaseModel):
     """Of the draws."""
 
 
-class Asha(BaseModel):
+class Halving(Rungs):
+    """Successive halving (Jamieson & Talwalkar 2016, arXiv 1502.07943).
+
+    All settings are tried with a small share of `field`, the best 1/factor of them with `factor`
+    times as much, and so on; the last with the experiment's own. A rung waits for all its runs.
+    """
+
+    name: Literal["halving"] = "halving"
+
+
+class Asha(Rungs):
     """Successive halving that waits for no rung (ASHA, Li et al. 2020, arXiv 1810.05934).
 
     As `halving`, but a setting goes on as soon as it is among the best 1/factor of those done so
@@ -92,19 +97,9 @@ class Asha(BaseModel):
     the answer the same on every machine, and after every interruption.
     """
 
-    model_config = _FROZEN
-
     name: Literal["asha"] = "asha"
-    trials: int = Field(default=27, ge=2)
-    """Settings to begin with."""
-    factor: int = Field(default=3, ge=2)
-    """One in so many goes on, with so many times the effort."""
-    field: str = "trainer.epochs"
-    """What effort is measured in: a whole number of the experiment."""
     together: PositiveInt = 4
     """Settings under way at a time, whatever the machine has room for."""
-    seed: int = Field(default=0, ge=0)
-    """Of the draws."""
 
 
 class Suggested(BaseModel):

@@ -43,6 +43,7 @@ from al_orchestrator.sweeps.searches import (
     Halving,
     Random,
     Range,
+    Rungs,
     Suggested,
 )
 from al_orchestrator.sweeps.standing import Standing, standings
@@ -107,7 +108,7 @@ class TuneConfig(BaseModel):
         ranges = [field for field, values in self.space.items() if isinstance(values, Range)]
         if self.search.name == "grid" and ranges:
             raise ValueError(f"a grid needs lists, and {ranges[0]} is a range; list its values")
-        if isinstance(self.search, Halving | Asha) and self.search.field in self.space:
+        if isinstance(self.search, Rungs) and self.search.field in self.space:
             raise ValueError(
                 f"{self.search.field} is what effort is measured in; search it otherwise, or "
                 "measure effort in another field"
@@ -161,7 +162,7 @@ class Tuning:
     def rungs(self) -> list[int | None]:
         """Effort of each rung, the last as the experiment has it; one without effort otherwise."""
         search = self.config.search
-        if not isinstance(search, Halving | Asha):
+        if not isinstance(search, Rungs):
             return [None]
         full: Any = self.experiment({}, 0, "base").model_dump()
         for part in search.field.split("."):
@@ -218,7 +219,7 @@ class Tuning:
     @property
     def _effort_field(self) -> str:
         search = self.config.search
-        return search.field if isinstance(search, Halving | Asha) else ""
+        return search.field if isinstance(search, Rungs) else ""
 
 
 def load_tuning(path: str | Path) -> Tuning:
