@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import sqlite3
 import sys
@@ -20,13 +21,15 @@ import sqlalchemy as sa
 
 Instant = Literal["before_commit", "after_commit", "before_rename"]
 
+KILLED = -9
+
 EXPERIMENT = """
 dataset: {name: faces, image_size: 16, num_train: 120, num_val: 21, num_test: 40}
 strategy: {name: badge}
 trainer:
   name: fer_classifier
   encoder: {name: resnet10_narrow, width: 4}
-  epochs: 3
+  epochs: 2
   batch_size: 8
   checkpoint_every_s: 0
 budget: {initial: 14, batch_size: 7, rounds: 3}
@@ -61,6 +64,39 @@ class Blow:
 
     instant: Instant
     n: int
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A finished run that nobody disturbed, and what it takes to have it again and disturb it."""
+
+    config: Path
+    root: Path
+    datasets: Path  # packed once, shared by every run
+    instants: dict[Instant, int]
+    outcome: dict[str, Any]
+
+
+def undisturb(folder: Path, experiment: str) -> Undisturbed:
+    """Runs an experiment in a folder and counts its instants."""
+    config = folder / "small.yaml"
+    config.write_text(experiment)
+    assert drive(config, folder / "packing", None) == 0
+    datasets = folder / "runs" / "datasets"
+    shutil.copytree(folder / "packing" / "datasets", datasets)
+    instants = count_instants(config, folder / "runs")
+    return Undisturbed(config, folder / "runs", datasets, instants, outcome(folder / "runs"))
+
+
+def kill_and_resume(undisturbed: Undisturbed, root: Path, blow: Blow) -> None:
+    """The same run, killed at an instant and started again."""
+    shutil.copytree(undisturbed.datasets, root / "datasets")
+    if drive(undisturbed.config, root, blow) == KILLED:
+        assert drive(undisturbed.config, root, None) == 0
+    else:
+        # How much of its outbox a run sends before it ends is up to chance, so the last few
+        # instants may not come.
+        assert blow.n > 0.8 * undisturbed.instants[blow.instant]
 
 
 def drive(config: Path, root: Path, blow: Blow | None, overrides: Sequence[str] = ()) -> int:

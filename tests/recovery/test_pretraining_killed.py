@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from killing import Blow, Instant, count_instants, drive, outcome
+from killing import Blow, Instant, Undisturbed, kill_and_resume, outcome, undisturb
 
 from al_orchestrator.encoder_store import EncoderStore
 
@@ -30,21 +29,20 @@ resources: {cpus_per_worker: 1, device: cpu}
 """
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    return undisturb(tmp_path_factory.mktemp("pretrained"), EXPERIMENT)
+
+
 @pytest.mark.parametrize("instant", ["before_commit", "before_rename"])
 def test_killed_at_every_other_instant_the_encoder_is_the_same(
-    tmp_path: Path, instant: Instant
+    undisturbed: Undisturbed, tmp_path: Path, instant: Instant
 ) -> None:
-    config = tmp_path / "small.yaml"
-    config.write_text(EXPERIMENT)
-    whole = tmp_path / "whole"
-    instants = count_instants(config, whole)
-    expected = told(whole)
-    (encoder,) = EncoderStore(whole / "encoders").entries()
-    for n in range(1, instants[instant] + 1, 2):
+    expected = told(undisturbed.root)
+    (encoder,) = EncoderStore(undisturbed.root / "encoders").entries()
+    for n in range(1, undisturbed.instants[instant] + 1, 2):
         root = tmp_path / f"runs-{n}"
-        shutil.copytree(whole / "datasets", root / "datasets")
-        if drive(config, root, Blow(instant, n)) == -9:
-            assert drive(config, root, None) == 0
+        kill_and_resume(undisturbed, root, Blow(instant, n))
         assert told(root) == expected, f"killed {instant} {n}"
         (made,) = EncoderStore(root / "encoders").entries()
         assert (made.key, made.digest) == (encoder.key, encoder.digest)
