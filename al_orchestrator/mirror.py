@@ -43,7 +43,7 @@ class Mirror:
             connect: Makes the tracker; called on the mirror's own thread, since its imports take
                 seconds.
             run: How the tracker finds the run.
-            render: Called before the artifacts of a round are sent.
+            render: Called before the artifacts of a round are sent, if the tracker shows any.
             pause_s: How long a tracker that failed is left alone.
         """
         self._pool = pool
@@ -92,7 +92,10 @@ class Mirror:
         """Sends everything unsent; False if the tracker would not take it."""
         try:
             for number, message in self._pool.unsent():
-                self._tracker_for_run().send(self._prepared(message))
+                tracker = self._tracker_for_run()
+                if message.kind == "artifacts" and tracker.shows_artifacts:
+                    self._render_round(message)
+                tracker.send(message)
                 self._pool.mark_sent([number])
         except (AloError, OSError) as error:  # unreachable, or the disk is full
             if not self._said:
@@ -108,11 +111,9 @@ class Mirror:
             self._tracker = tracker
         return self._tracker
 
-    def _prepared(self, message: Message) -> Message:
-        if message.kind == "artifacts":
-            number = message.payload["round"]
-            assert isinstance(number, int)  # the controller wrote it
-            started = time.monotonic()
-            self._render(number)
-            logger.debug("rendered round %d in %.2f s", number, time.monotonic() - started)
-        return message
+    def _render_round(self, message: Message) -> None:
+        number = message.payload["round"]
+        assert isinstance(number, int)  # the controller wrote it
+        started = time.monotonic()
+        self._render(number)
+        logger.debug("rendered round %d in %.2f s", number, time.monotonic() - started)

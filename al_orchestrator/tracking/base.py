@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from al_orchestrator.messages import Kind, Message
 
@@ -41,6 +42,9 @@ class TrackedRun:
 
 class Tracker(ABC):
     """Shows a run to people. Used from one thread at a time."""
+
+    shows_artifacts: ClassVar[bool] = True
+    """Whether pictures and tables of a round are to be rendered for it at all."""
 
     @abstractmethod
     def open(self, run: RunIdentity) -> str | None:

@@ -13,6 +13,8 @@ from al_orchestrator.tracking.base import Message, RunIdentity, Tracker
 class NullTracker(Tracker):
     """Takes every message and shows none."""
 
+    shows_artifacts = False
+
     def open(self, run: RunIdentity) -> str | None:  # noqa: ARG002
         return None
 
@@ -27,7 +29,10 @@ class NullTracker(Tracker):
 
 
 class NoTracking(BaseModel):
-    """Shows the run nowhere; `alo status` and `alo compare` read the ledger all the same."""
+    """Shows the run nowhere, and draws nothing while it runs.
+
+    `alo status`, `alo compare` and `alo report` read the ledger all the same.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 

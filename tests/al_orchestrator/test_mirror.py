@@ -53,6 +53,12 @@ def tell(pool: Pool, *steps: int) -> None:
             entry.tell("metrics", {"step": step, "metrics": {}})
 
 
+class Blind(Remembering):
+    """Takes everything, and has no use for pictures."""
+
+    shows_artifacts = False
+
+
 def mirror_to(tracker: Tracker, pool: Pool, rendered: list[int] | None = None) -> Mirror:
     render = (rendered if rendered is not None else []).append
     return Mirror(pool, lambda: tracker, WHO, render, pause_s=0.01)
@@ -99,3 +105,17 @@ def test_a_report_is_rendered_before_it_is_sent(pool: Pool) -> None:
     mirror.start()
     assert mirror.close(10) == 0
     assert rendered == [2]
+
+
+@pytest.mark.parametrize(("tracker", "expected"), [(Remembering(), [1]), (Blind(), [])])
+def test_only_what_somebody_looks_at_is_rendered(
+    pool: Pool, tracker: Remembering, expected: list[int]
+) -> None:
+    rendered: list[int] = []
+    mirror = mirror_to(tracker, pool, rendered)
+    with pool.commit() as entry:
+        entry.tell("artifacts", {"folder": "round-001/report", "to": "round-001", "round": 1})
+    mirror.start()
+    assert mirror.close(10) == 0
+    assert rendered == expected
+    assert [message.kind for message in tracker.sent] == ["artifacts"]

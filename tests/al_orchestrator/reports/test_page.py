@@ -104,12 +104,12 @@ def test_the_printed_calibration_error_is_the_metric(run: RunDir) -> None:
 
 
 def test_the_surest_errors_are_on_the_page_and_in_the_last_report(run: RunDir) -> None:
+    page = run_page(run)
     report = run.report(2)
     lines = (report / "confident_errors.csv").read_text().splitlines()
     told = json.loads((report / "round.json").read_text())
     wrong = 30 - int(np.trace(told["train"]["confusion"]))
     assert 0 < len(lines) - 1 == min(wrong, 36)
-    page = run_page(run)
     for line in lines[1:]:
         id_, label, predicted, confidence = line.split(",")
         cells = (id_, label, predicted, f"{float(confidence):.4f}")
