@@ -9,13 +9,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from al_orchestrator.cli import app
+from al_orchestrator.executors import RaySettings
+from al_orchestrator.executors.ray_connection import Connection
 from al_orchestrator.pool import Pool
 from al_orchestrator.run_dir import RunDir, Workspace
 from al_orchestrator.sweeps import Standing, Trial, load_plan, run_sweep, standings
@@ -29,7 +31,7 @@ trainer: {name: linear_probe, encoder: {name: resnet10_narrow, width: 4}}
 budget: {initial: 10, batch_size: 5, rounds: 3}
 executor: in_process
 tracking: {name: nothing}
-ray: {num_cpus: 2}
+ray: {num_cpus: 1}
 resources: {device: cpu}
 """
 AXES = "base: base.yaml\naxes: {strategy: [random, margin, entropy]}\nseeds: 2\n"
@@ -56,60 +58,71 @@ def first_batch(run: RunDir) -> list[str]:
         return [sample.id for sample in pool.acquired(0)]
 
 
-def test_a_sweep_runs_reports_failures_and_does_only_what_is_left(tmp_path: Path) -> None:
-    path, root = write(tmp_path), tmp_path / "runs"
-    plan, workspace = load_plan(path), Workspace(root)
-    spoilt = workspace.run("grid-margin-s0")
-    spoilt.folder.mkdir(parents=True)
-    spoilt.config.write_text("name: grid-margin-s0\n")  # a run without its ledger
-    told: list[tuple[int, int, str]] = []
-
-    found = run_sweep(
-        plan, root, progress=lambda over, total, s: told.append((over, total, s.trial.name))
-    )
-
-    states = {each.trial.name: each.state for each in found}
-    assert states.pop("grid-margin-s0") == "failed"
-    assert set(states.values()) == {"finished"}
-    assert [over for over, _, _ in told] == [1, 2, 3, 4, 5, 6]
-    assert {total for _, total, _ in told} == {6}
-    [failed] = [each for each in found if each.state == "failed"]
-    assert "without its ledger" in failed.why
-
-    # Common random numbers: one seed set for all strategies of a seed, another for another seed.
-    batches = {name: first_batch(workspace.run(name)) for name in states}
-    assert batches["grid-random-s0"] == batches["grid-entropy-s0"]
-    assert batches["grid-random-s1"] == batches["grid-entropy-s1"] == batches["grid-margin-s1"]
-    assert batches["grid-random-s0"] != batches["grid-random-s1"]
-
-    spoilt.config.unlink()
-    again = run_sweep(
-        plan, root, progress=lambda over, total, s: told.append((over, total, s.trial.name))
-    )
-    assert {each.state for each in again} == {"finished"}
-    assert len(told) == 7  # the one that was left
-    assert events(workspace.run("grid-random-s0"), "started") == 1
-
-    result = CliRunner().invoke(app, ["compare", str(path), "--root", str(root), "--json"])
-    assert result.exit_code == 0, result.output
-    compared = json.loads(result.stdout)
-    [cell] = compared["cells"]
-    assert [row["group"] for row in cell["rows"]] == ["random", "entropy", "margin"]
-    assert all(row["seeds"] == [0, 1] for row in cell["rows"])
+@pytest.fixture(scope="class")
+def one_ray() -> Iterator[None]:
+    connection = Connection(RaySettings(num_cpus=1))
+    yield
+    connection.close()
 
 
-def test_runs_that_start_workers_never_wait_for_each_other(tmp_path: Path) -> None:
-    base = BASE.replace("executor: in_process", "executor: ray").replace(
-        "num_cpus: 2", "num_cpus: 1"
-    )
-    axes = "base: base.yaml\naxes: {strategy: [random, margin]}\nseeds: 1\n"
-    plan = load_plan(write(tmp_path, axes, base))
-    found = run_sweep(plan, tmp_path / "runs", progress=silent)
-    assert [each.state for each in found] == ["finished", "finished"], [each.why for each in found]
+@pytest.mark.usefixtures("one_ray")
+class TestOnOneCore:
+    """One Ray for all of these; a sweep joins the one there is."""
+
+    def test_a_sweep_runs_reports_failures_and_does_only_what_is_left(self, tmp_path: Path) -> None:
+        path, root = write(tmp_path), tmp_path / "runs"
+        plan, workspace = load_plan(path), Workspace(root)
+        spoilt = workspace.run("grid-margin-s0")
+        spoilt.folder.mkdir(parents=True)
+        spoilt.config.write_text("name: grid-margin-s0\n")  # a run without its ledger
+        told: list[tuple[int, int, str]] = []
+
+        found = run_sweep(
+            plan, root, progress=lambda over, total, s: told.append((over, total, s.trial.name))
+        )
+
+        states = {each.trial.name: each.state for each in found}
+        assert states.pop("grid-margin-s0") == "failed"
+        assert set(states.values()) == {"finished"}
+        assert [over for over, _, _ in told] == [1, 2, 3, 4, 5, 6]
+        assert {total for _, total, _ in told} == {6}
+        [failed] = [each for each in found if each.state == "failed"]
+        assert "without its ledger" in failed.why
+
+        # Common random numbers: one seed set for all strategies of a seed, another for another.
+        batches = {name: first_batch(workspace.run(name)) for name in states}
+        assert batches["grid-random-s0"] == batches["grid-entropy-s0"]
+        assert batches["grid-random-s1"] == batches["grid-entropy-s1"] == batches["grid-margin-s1"]
+        assert batches["grid-random-s0"] != batches["grid-random-s1"]
+
+        spoilt.config.unlink()
+        again = run_sweep(
+            plan, root, progress=lambda over, total, s: told.append((over, total, s.trial.name))
+        )
+        assert {each.state for each in again} == {"finished"}
+        assert len(told) == 7  # the one that was left
+        assert events(workspace.run("grid-random-s0"), "started") == 1
+
+        result = CliRunner().invoke(app, ["compare", str(path), "--root", str(root), "--json"])
+        assert result.exit_code == 0, result.output
+        compared = json.loads(result.stdout)
+        [cell] = compared["cells"]
+        assert [row["group"] for row in cell["rows"]] == ["random", "entropy", "margin"]
+        assert all(row["seeds"] == [0, 1] for row in cell["rows"])
+
+    def test_runs_that_start_workers_never_wait_for_each_other(self, tmp_path: Path) -> None:
+        base = BASE.replace("executor: in_process", "executor: ray")
+        axes = "base: base.yaml\naxes: {strategy: [random, margin]}\nseeds: 1\n"
+        plan = load_plan(write(tmp_path, axes, base))
+        found = run_sweep(plan, tmp_path / "runs", progress=silent)
+        assert [each.state for each in found] == ["finished", "finished"], [
+            each.why for each in found
+        ]
 
 
 def test_a_run_whose_process_is_killed_is_told_and_the_others_go_on(tmp_path: Path) -> None:
-    plan, root = load_plan(write(tmp_path)), tmp_path / "runs"
+    side_by_side = BASE.replace("num_cpus: 1", "num_cpus: 2")
+    plan, root = load_plan(write(tmp_path, base=side_by_side)), tmp_path / "runs"
     workspace = Workspace(root)
     killed: list[str] = []
 
