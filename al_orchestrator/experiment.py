@@ -25,12 +25,14 @@ from al_orchestrator.config import (
 )
 from al_orchestrator.controller import Blind, Controller, Rooms, Step, Watcher
 from al_orchestrator.controller.corpus import corpus_of
+from al_orchestrator.controller.telling import tell_card
 from al_orchestrator.datasets import PackedDataset
 from al_orchestrator.errors import LedgerError, RunMismatch
 from al_orchestrator.executors import Executor, open_executor
 from al_orchestrator.files import digest_of_file, write_text
 from al_orchestrator.mirror import Mirror
 from al_orchestrator.pool import Pool, Provenance
+from al_orchestrator.reports.card import write_card
 from al_orchestrator.round_report import render_round
 from al_orchestrator.rounds import Round, RoundState
 from al_orchestrator.run_dir import RunDir, Workspace
@@ -219,6 +221,9 @@ class Experiment:
                 entry.event("marked", {"marks": list(marks)})
                 tags = {"alo.marks": "; ".join(marks)}
                 entry.tell("run", {"params": {}, "tags": tags, "datasets": []})
+                rounds = pool.rounds()
+                if rounds and rounds[-1].state is RoundState.CLOSED:  # its card is out already
+                    tell_card(self.run, entry)
 
 
 def _to_check(run: RunDir, config: ExperimentConfig) -> ExperimentConfig:
@@ -295,7 +300,7 @@ def mirror_of(
         pool,
         lambda: config.tracking.connect(workspace.root),
         identity,
-        lambda number: render_round(run, pool, data, number),
+        lambda number: write_card(run) if number is None else render_round(run, pool, data, number),
     )
 
 

@@ -23,7 +23,7 @@ class Message:
     * ``metrics``: ``{"step": int, "metrics": {str: float}}``; the step is the number of labels
       trained on
     * ``artifacts``: ``{"folder": str, "to": str, "round": int}``; every file below `folder`
-      (relative to the run folder)
+      (relative to the run folder); without a round it is what tells of the run as a whole
     * ``status``: ``{"status": "RUNNING" | "FINISHED" | "FAILED" | "KILLED"}``
     """
 

@@ -20,8 +20,9 @@ from al_orchestrator.tracking.base import RunIdentity, Tracker
 
 logger = logging.getLogger(__name__)
 
-Render = Callable[[int], None]
-"""Renders the report folder of a round, if it is not there yet."""
+Render = Callable[[int | None], None]
+"""Renders the report folder of a round, if it is not there yet; for None, what tells of the run as
+a whole, anew."""
 
 
 class Mirror:
@@ -43,7 +44,7 @@ class Mirror:
             connect: Makes the tracker; called on the mirror's own thread, since its imports take
                 seconds.
             run: How the tracker finds the run.
-            render: Called before the artifacts of a round are sent, if the tracker shows any.
+            render: Called before artifacts are sent, if the tracker shows any.
             pause_s: How long a tracker that failed is left alone.
         """
         self._pool = pool
@@ -94,7 +95,7 @@ class Mirror:
             for number, message in self._pool.unsent():
                 tracker = self._tracker_for_run()
                 if message.kind == "artifacts" and tracker.shows_artifacts:
-                    self._render_round(message)
+                    self._render_for(message)
                 tracker.send(message)
                 self._pool.mark_sent([number])
         except (AloError, OSError) as error:  # unreachable, or the disk is full
@@ -111,9 +112,10 @@ class Mirror:
             self._tracker = tracker
         return self._tracker
 
-    def _render_round(self, message: Message) -> None:
-        number = message.payload["round"]
-        assert isinstance(number, int)  # the controller wrote it
+    def _render_for(self, message: Message) -> None:
+        number = message.payload.get("round")
+        assert number is None or isinstance(number, int)  # the controller wrote it
         started = time.monotonic()
         self._render(number)
-        logger.debug("rendered round %d in %.2f s", number, time.monotonic() - started)
+        what = "the run" if number is None else f"round {number}"
+        logger.debug("rendered %s in %.2f s", what, time.monotonic() - started)

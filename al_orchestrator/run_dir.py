@@ -11,6 +11,7 @@
             experiment.yaml         what was asked for, complete
             pool.db                 the ledger
             alo.log                 what was said
+            protocol/               the protocol card, written anew whenever it is sent
             round-003/
                 train.attempt-2/    a worker's own folder
                 score.attempt-1/
@@ -89,6 +90,10 @@ class RunDir:
     @property
     def log(self) -> Path:
         return self.folder / "alo.log"
+
+    @property
+    def protocol(self) -> Path:
+        return self.folder / "protocol"
 
     @property
     def lock(self) -> Path:

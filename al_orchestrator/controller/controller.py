@@ -94,12 +94,12 @@ class Controller:
             with self._pool.commit() as entry:
                 entry.move(last.number, RoundState.CLOSED, RoundState.TRAINED)
                 entry.event("extended", {"round": last.number})
-                tell_end(entry, None)
+                tell_end(self._rooms, entry, None)
         elif why != self._ending.recorded():
             logger.info("round %d stays the last one, %s", last.number, why)
             with self._pool.commit() as entry:
                 entry.event("finished", {"round": last.number, "why": why})
-                tell_end(entry, why)
+                tell_end(self._rooms, entry, why)
 
     def _step_of(self, current: Round) -> Callable[[Round], Step]:
         return {
@@ -224,7 +224,7 @@ class Controller:
         with self._pool.commit() as entry:
             entry.move(current.number, RoundState.TRAINED, RoundState.CLOSED)
             tell_round(self._rooms, entry, current)
-            tell_end(entry, why)
+            tell_end(self._rooms, entry, why)
             entry.tell("status", {"status": "FINISHED"})
             entry.event("finished", {"round": current.number, "why": why})
         self._tidy(current.number)

@@ -10,6 +10,7 @@ from al_orchestrator.controller.rooms import Rooms
 from al_orchestrator.encoder_store import StoredEncoder
 from al_orchestrator.pool import Entry
 from al_orchestrator.rounds import Round
+from al_orchestrator.run_dir import RunDir
 
 
 def introduction(rooms: Rooms, of_seed_set: Mapping[str, object]) -> dict[str, Any]:
@@ -103,10 +104,16 @@ def tell_round(rooms: Rooms, entry: Entry, current: Round) -> None:
     entry.tell("artifacts", folder)
 
 
-def tell_end(entry: Entry, why: str | None) -> None:
-    """Why the run ended, or that it goes on after all, as a tag."""
+def tell_end(rooms: Rooms, entry: Entry, why: str | None) -> None:
+    """Why the run ended, or that it goes on after all: as a tag, and on the protocol card."""
     tags = {"alo.stopped": "not yet" if why is None else why}
     entry.tell("run", {"params": {}, "tags": tags, "datasets": []})
+    tell_card(rooms.run, entry)
+
+
+def tell_card(run: RunDir, entry: Entry) -> None:
+    """The protocol card, as the run stands when the message is sent."""
+    entry.tell("artifacts", {"folder": run.relative(run.protocol), "to": "protocol"})
 
 
 def _flatten(value: Any, path: str = "") -> dict[str, str]:

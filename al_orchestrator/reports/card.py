@@ -12,10 +12,10 @@ import numpy as np
 from al_orchestrator.config import warnings_of
 from al_orchestrator.datasets import load
 from al_orchestrator.errors import ConfigError, DatasetError
-from al_orchestrator.files import digest_of_json
+from al_orchestrator.files import digest_of_json, write_text
 from al_orchestrator.reports.curves import RunCurve
 from al_orchestrator.reports.runs import RunStatus, find_run, status_of
-from al_orchestrator.run_dir import Workspace
+from al_orchestrator.run_dir import RunDir, Workspace
 
 Card = dict[str, str]
 """Headings and what is to be said under them, in the order to be read."""
@@ -47,6 +47,15 @@ def card_of(workspace: Workspace, statuses: Sequence[RunStatus]) -> Card:
         **_deviations(statuses),
     }
     return {name: "; ".join(values) for name, values in parts.items() if values}
+
+
+def write_card(run: RunDir) -> None:
+    """Writes the card of one run as Markdown into its `protocol` folder, over an earlier one."""
+    card = card_of(Workspace(run.folder.parent), [status_of(run)])
+    lines = [f"- **{name}**: {' '.join(text.split())}" for name, text in card.items()]
+    text = "\n".join([f"# Protocol card of {run.name}", "", *lines, ""])
+    run.protocol.mkdir(exist_ok=True)
+    write_text(run.protocol / "card.md", text)
 
 
 def _data(workspace: Workspace, statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
@@ -192,7 +201,7 @@ def _learner(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
 def _execution(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
     notes = [record.get("notes", {}) for s in statuses for record in s.trained]
     seeds = sorted({s.config.seed for s in statuses})
-    unfinished = [f"{s.run} ({s.state})" for s in statuses if s.state != "finished"]
+    unfinished = [f"{s.run} ({s.state})" for s in statuses if not s.has_ended]
     hardware = _each(note["hardware"] for note in notes if "hardware" in note)
     return {
         "seeds": [", ".join(map(str, seeds))],

@@ -40,7 +40,7 @@ class RunStatus:
     lost_workers: int
     owner: Mapping[str, object] | None
     why: str  # of the last failure, if that is how it stands
-    stopped: str  # the limit or rule that ended it, if it is finished and its ledger says so
+    stopped: str  # the limit or rule that ended it, if it has ended and its ledger says so
     fingerprint: str  # of the dataset it was started on
     config: ExperimentConfig
     marks: tuple[str, ...] = ()  # what is, or ever was, done against the protocol
@@ -48,6 +48,11 @@ class RunStatus:
     batches: tuple[frozenset[str], ...] = ()  # ids asked for, the seed set first
     trained: tuple[Mapping[str, Any], ...] = ()  # what training left on record, by round
     classes: tuple[str, ...] = ()  # their names, by code; empty where the packed dataset is gone
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its last round is closed, even if its process still sends what is left."""
+        return bool(self.rounds) and self.rounds[-1].state is RoundState.CLOSED
 
     def to_json(self) -> dict[str, object]:
         """Plain values that `json.dumps` takes."""
@@ -112,10 +117,11 @@ def status_of(run: RunDir) -> RunStatus:
     missing = sum(sample.label is None for sample in acquired)
     owner = run.owner()
     last = events[-1] if events else None
+    has_ended = bool(rounds) and rounds[-1].state is RoundState.CLOSED
     state: State
     if owner is not None:
         state = "running"
-    elif rounds and rounds[-1].state is RoundState.CLOSED:
+    elif has_ended:
         state = "finished"
     elif last is not None and last.kind == "failed":
         state = "failed"
@@ -136,7 +142,7 @@ def status_of(run: RunDir) -> RunStatus:
         lost_workers=lost,
         owner=owner,
         why=str(last.detail.get("why", "")) if last is not None and state == "failed" else "",
-        stopped=_end_of(events) if state == "finished" else "",
+        stopped=_end_of(events) if has_ended else "",
         fingerprint=provenance.dataset if provenance is not None else "",
         config=config,
         marks=tuple(dict.fromkeys((*recorded_marks(events), *marks_of(config)))),

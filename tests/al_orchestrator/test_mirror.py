@@ -59,7 +59,7 @@ class Blind(Remembering):
     shows_artifacts = False
 
 
-def mirror_to(tracker: Tracker, pool: Pool, rendered: list[int] | None = None) -> Mirror:
+def mirror_to(tracker: Tracker, pool: Pool, rendered: list[int | None] | None = None) -> Mirror:
     render = (rendered if rendered is not None else []).append
     return Mirror(pool, lambda: tracker, WHO, render, pause_s=0.01)
 
@@ -98,20 +98,21 @@ def test_a_tracker_that_stays_down_keeps_nobody_waiting_and_loses_nothing(pool: 
 
 
 def test_a_report_is_rendered_before_it_is_sent(pool: Pool) -> None:
-    rendered: list[int] = []
+    rendered: list[int | None] = []
     mirror = mirror_to(Remembering(), pool, rendered)
     with pool.commit() as entry:
         entry.tell("artifacts", {"folder": "round-002/report", "to": "round-002", "round": 2})
+        entry.tell("artifacts", {"folder": "protocol", "to": "protocol"})
     mirror.start()
     assert mirror.close(10) == 0
-    assert rendered == [2]
+    assert rendered == [2, None]
 
 
 @pytest.mark.parametrize(("tracker", "expected"), [(Remembering(), [1]), (Blind(), [])])
 def test_only_what_somebody_looks_at_is_rendered(
     pool: Pool, tracker: Remembering, expected: list[int]
 ) -> None:
-    rendered: list[int] = []
+    rendered: list[int | None] = []
     mirror = mirror_to(tracker, pool, rendered)
     with pool.commit() as entry:
         entry.tell("artifacts", {"folder": "round-001/report", "to": "round-001", "round": 1})

@@ -1,0 +1,69 @@
+"""The protocol card of a run stands in MLflow as it stands on the run's page."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from al_orchestrator import Experiment
+from al_orchestrator.config import ExperimentConfig
+from al_orchestrator.reports.card import card_of
+from al_orchestrator.reports.page import run_page
+from al_orchestrator.reports.runs import status_of
+from al_orchestrator.run_dir import Workspace
+
+pytestmark = [pytest.mark.torch, pytest.mark.mlflow]
+
+
+def configured(rounds: int, **fields: Any) -> ExperimentConfig:
+    small = {
+        "name": "mine",
+        "dataset": {"name": "faces", "image_size": 16, "num_train": 60, "num_test": 21},
+        "strategy": {"name": "margin"},
+        "trainer": {"name": "linear_probe", "encoder": {"name": "resnet10_narrow", "width": 4}},
+        "budget": {"initial": 8, "batch_size": 4, "rounds": rounds},
+        "executor": "in_process",
+    }
+    return ExperimentConfig.model_validate({**small, **fields})
+
+
+def carried_out(root: Path, config: ExperimentConfig) -> dict[str, str]:
+    """Drives the run to its end; returns the card that is in MLflow then."""
+    with Experiment.open(config, root=root) as experiment:
+        list(experiment.rounds())
+    assert experiment.unsent == 0
+    [shown] = (root / "mlartifacts").glob("**/protocol/card.md")
+    title, empty, *lines = shown.read_text().splitlines()
+    assert (title, empty) == ("# Protocol card of mine", "")
+    told = (line.removeprefix("- **").partition("**: ") for line in lines)
+    return {name: text for name, _, text in told}
+
+
+def test_mlflow_shows_the_card_of_the_page_and_after_an_extension_the_new_one(
+    tmp_path: Path,
+) -> None:
+    first = carried_out(tmp_path, configured(2))
+    run = Workspace(tmp_path).run("mine")
+    assert first == card_of(Workspace(tmp_path), [status_of(run)])
+    assert first["labels asked for"] == "12"
+    assert first["ended by"].startswith("budget")
+    assert "not finished" not in first  # though its process still held the run
+
+    extended = carried_out(tmp_path, configured(3))
+    assert extended["labels asked for"] == "16"
+    assert extended["runs started again"] == "1"
+    page = html.unescape(run_page(run))
+    for name, text in extended.items():
+        assert f"<dt>{name}</dt><dd>{text}</dd>" in page
+
+
+def test_a_mark_that_a_finished_run_gets_reaches_its_card(tmp_path: Path) -> None:
+    assert carried_out(tmp_path, configured(2))["against the protocol"] == "nothing"
+
+    rule = [{"name": "target", "metric": "test/accuracy", "value": 0.0}]
+    marked = configured(2, stop=rule, protocol={"allow": ["test_selection"]})
+    mark = "the test set had a say in when a run ends"
+    assert carried_out(tmp_path, marked)["against the protocol"] == mark
