@@ -35,7 +35,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -217,7 +217,21 @@ class QueryStrategy(BaseModel, ABC):
         extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
 
+    law: ClassVar[int] = 1
+    """Version of what the strategy computes: goes up when the same candidates and settings give
+    other picks than before. Runs put it on record; `tests/strategies/laws.json` pins the picks."""
+
     name: str
+
+    def laws(self) -> dict[str, int]:
+        """Version of each law at work, by name: its own, and those of the strategies inside it."""
+        found = {self.name: self.law}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            for part in value if isinstance(value, tuple) else (value,):
+                if isinstance(part, QueryStrategy):
+                    found |= part.laws()
+        return found
 
     @property
     def needs(self) -> frozenset[Signal]:

@@ -54,7 +54,7 @@ def show_strategy(name: Annotated[str, typer.Argument()], as_json: Json = False)
         print_json(vars(entry))
         return
     typer.echo(f"{entry.name}\n\n{entry.description}\n")
-    told = {"reads": ", ".join(entry.needs) or "nothing"}
+    told = {"law": f"version {entry.law}", "reads": ", ".join(entry.needs) or "nothing"}
     told |= {word: vars(entry)[word] for word in PARAGRAPHS if vars(entry)[word]}
     for word, text in told.items():
         typer.echo(_hanging(word, text))

@@ -177,7 +177,13 @@ class Controller:
         chosen, seconds = self._choose(current, strategy, size, step=0)
         key = self._scorer.embedding_key(current.number, strategy)
         left = self._leavings.write(current.number, strategy, chosen, key)
-        record = {"strategy": strategy.name, "planned": size, "notes": dict(chosen.notes), **left}
+        record = {
+            "strategy": strategy.name,
+            "laws": self._strategy.laws(),
+            "planned": size,
+            "notes": dict(chosen.notes),
+            **left,
+        }
         with self._pool.commit() as entry:
             entry.stage(current.number, "select", record, seconds)
             entry.ask(current.number + 1, chosen.ids.tolist(), chosen.scores.tolist())

@@ -13,6 +13,7 @@ from al_orchestrator.config import warnings_of
 from al_orchestrator.datasets import load
 from al_orchestrator.errors import ConfigError, DatasetError
 from al_orchestrator.files import digest_of_json, write_text
+from al_orchestrator.reports.catalogue import strategy_entries
 from al_orchestrator.reports.curves import RunCurve
 from al_orchestrator.reports.runs import RunStatus, find_run, status_of
 from al_orchestrator.run_dir import RunDir, Workspace
@@ -135,6 +136,7 @@ def _labels(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
         ],
         "batches": _each(f"{s.config.budget.batch_size:,} a round" for s in statuses),
         "strategies": _each(_parameters(s.config.strategy) for s in statuses),
+        "laws of strategies": _laws(statuses),
     }
 
 
@@ -142,6 +144,32 @@ def _parameters(strategy: Any) -> str:
     set_by_hand = strategy.model_dump(exclude={"name"}, exclude_defaults=True)
     told = ", ".join(f"{name} {value}" for name, value in set_by_hand.items())
     return f"{strategy.name} ({told})" if told else str(strategy.name)
+
+
+def _laws(statuses: Sequence[RunStatus]) -> list[str]:
+    """The laws that selected, with the version each had then, and what of it is not as published.
+
+    A run of an older program has no version on record, and it is not guessed.
+    """
+    selected = [record for s in statuses for record in s.selected if record]
+    versions: dict[str, set[int]] = defaultdict(set)
+    for name, version in ((n, v) for each in selected for n, v in each.get("laws", {}).items()):
+        versions[name].add(version)
+    known = {entry.name: entry for entry in strategy_entries()} if versions else {}
+    told = []
+    for name, of_it in sorted(versions.items()):
+        text = f"{name} version {' and '.join(map(str, sorted(of_it)))}"
+        entry = known.get(name)
+        if entry is None or of_it != {entry.law}:
+            now = "has none of that name" if entry is None else f"has version {entry.law}"
+            told.append(f"{text} (the program that writes this {now})")
+        else:
+            told.append(f"{text}, {'differs from' if entry.differs else 'as in'} its reference")
+    without = sum("laws" not in record for record in selected)
+    return [
+        *told,
+        *([f"not on record in {without:,} of {len(selected):,} rounds"] if without else []),
+    ]
 
 
 def _learner(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
@@ -211,6 +239,7 @@ def _execution(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
         "not finished": unfinished,
         "hardware": [*hardware, *(["it changed between runs or rounds"] if hardware[1:] else [])],
         "precision": _each(note["precision"] for note in notes if "precision" in note),
+        "program": _each(f"al-orchestrator {version}" for s in statuses for version in s.programs),
         "torch": _each(note["torch"] for note in notes if "torch" in note),
         "runs started again": [str(sum(s.starts > 1 for s in statuses))],
         "lost workers": [str(sum(s.lost_workers for s in statuses))],

@@ -40,6 +40,7 @@ class StrategyEntry(Entry):
     reference: str
     cost: str
     use: str
+    law: int  # its version
     differs: str  # from the reference; empty where it does not
 
 
@@ -109,6 +110,7 @@ def _strategy_entry(model: type[BaseModel]) -> StrategyEntry:
         reference=_in_a_line(told.get("reference")),
         cost=_in_a_line(told.get("cost")),
         use=_in_a_line(told.get("use")),
+        law=made.law,
         differs=_in_a_line(told.get("differs")),
     )
 

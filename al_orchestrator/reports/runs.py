@@ -47,6 +47,8 @@ class RunStatus:
     planned: Mapping[str, Any] = field(default_factory=dict)  # sizes of the sets, once on record
     batches: tuple[frozenset[str], ...] = ()  # ids asked for, the seed set first
     trained: tuple[Mapping[str, Any], ...] = ()  # what training left on record, by round
+    selected: tuple[Mapping[str, Any], ...] = ()  # the same of selecting
+    programs: tuple[str, ...] = ()  # versions of this program that drove it
     classes: tuple[str, ...] = ()  # their names, by code; empty where the packed dataset is gone
 
     @property
@@ -113,6 +115,7 @@ def status_of(run: RunDir) -> RunStatus:
         lost = pool.lost_attempts()
         seed_set = pool.stage(0, "seed_set") or {}
         trained = tuple(pool.stage(each.number, "train") or {} for each in rounds)
+        selected = tuple(pool.stage(each.number, "select") or {} for each in rounds)
     planned = next((each.detail for each in events if each.kind == "planned"), {})
     missing = sum(sample.label is None for sample in acquired)
     owner = run.owner()
@@ -149,6 +152,8 @@ def status_of(run: RunDir) -> RunStatus:
         planned=planned,
         batches=_batches(acquired),
         trained=trained,
+        selected=selected,
+        programs=_programs(events),
         classes=_classes_of(run.folder.parent, provenance.dataset if provenance else ""),
     )
 
@@ -168,6 +173,12 @@ def _batches(acquired: Sequence[Acquired]) -> tuple[frozenset[str], ...]:
     for sample in acquired:
         asked[sample.round].add(sample.id)
     return tuple(map(frozenset, asked))
+
+
+def _programs(events: Sequence[Event]) -> tuple[str, ...]:
+    starts = [event.detail for event in events if event.kind == "started"]
+    versions = [each["al-orchestrator"] for each in starts if "al-orchestrator" in each]
+    return tuple(dict.fromkeys(map(str, versions)))
 
 
 def _end_of(events: Sequence[Event]) -> str:

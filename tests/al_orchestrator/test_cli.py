@@ -178,7 +178,9 @@ def test_wrong_answers_are_refused_as_a_whole(alo: Alo, tmp_path: Path) -> None:
 def test_lists_and_details_of_what_there_is(alo: Alo) -> None:
     names = [entry["name"] for entry in json.loads(alo("strategies", "list", "--json")[1])]
     assert {"random", "least_confidence", "margin", "entropy", "badge", "coreset"} <= {*names}
-    assert "1906.03671" in alo("strategies", "show", "badge")[1]
+    shown = alo("strategies", "show", "badge")[1]
+    assert "1906.03671" in shown
+    assert "law: version 1" in shown
     code, _, err = alo("strategies", "show", "bagde")
     assert code == 2
     assert "did you mean 'badge'?" in err

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import importlib.metadata
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,9 @@ def test_mlflow_shows_the_card_of_the_page_and_after_an_extension_the_new_one(
     assert first["ended by"].startswith("budget")
     assert "not finished" not in first  # though its process still held the run
 
+    assert first["laws of strategies"] == "margin version 1, as in its reference"
+    assert first["program"] == f"al-orchestrator {importlib.metadata.version('al-orchestrator')}"
+
     extended = carried_out(tmp_path, configured(3))
     assert extended["labels asked for"] == "16"
     assert extended["runs started again"] == "1"
@@ -67,3 +72,29 @@ def test_a_mark_that_a_finished_run_gets_reaches_its_card(tmp_path: Path) -> Non
     marked = configured(2, stop=rule, protocol={"allow": ["test_selection"]})
     mark = "the test set had a say in when a run ends"
     assert carried_out(tmp_path, marked)["against the protocol"] == mark
+
+
+def test_the_version_of_a_law_is_that_of_the_run_and_not_of_whoever_tells_it(
+    tmp_path: Path,
+) -> None:
+    with Experiment.open(configured(2, tracking={"name": "nothing"}), root=tmp_path) as experiment:
+        list(experiment.rounds())
+    status = status_of(experiment.run)
+
+    def told(*selected: dict[str, object]) -> str:
+        return card_of(Workspace(tmp_path), [replace(status, selected=selected)])[
+            "laws of strategies"
+        ]
+
+    assert told({"laws": {"margin": 1}}, {"laws": {"margin": 2}}) == (
+        "margin version 1 and 2 (the program that writes this has version 1)"
+    )
+    assert told({"laws": {"gone": 1}}) == (
+        "gone version 1 (the program that writes this has none of that name)"
+    )
+    assert told({"laws": {"random": 1}}, {"strategy": "random"}).endswith(
+        "; not on record in 1 of 2 rounds"
+    )
+    assert "laws of strategies" not in card_of(
+        Workspace(tmp_path), [replace(status, selected=({}, {}))]
+    )
