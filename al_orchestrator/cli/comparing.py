@@ -14,6 +14,8 @@ from al_orchestrator.cli.options import DEFAULT_ROOT, Json, Root, Run, print_jso
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.console import Console
+
     from al_orchestrator.reports.comparison import Comparison
     from al_orchestrator.reports.curves import RunCurve
     from al_orchestrator.run_dir import Workspace
@@ -79,7 +81,6 @@ def compare(
     from al_orchestrator.reports.comparison import compare as compared
     from al_orchestrator.reports.details import details_of
     from al_orchestrator.reports.plots import plot_cells
-    from al_orchestrator.reports.sections import health_note, render_sections
     from al_orchestrator.reports.tables import power_lines, render_table
     from al_orchestrator.run_dir import Workspace
 
@@ -91,25 +92,38 @@ def compare(
     figures = plot_cells(result, curves, target)
     written = _Files(html, table, points)
     _write(written, result, curves, workspace, title=sought.title)
-    more = details_of(result, curves)
     if as_json:
         paths = [str(path) for path in figures]
-        plain = [each.to_json() for each in more]
+        plain = [each.to_json() for each in details_of(result, curves)]
         print_json({**result.to_json(), "details": plain, "figures": paths})
         return
     console = Console()
     console.print(render_table(result))
-    for cell, each in zip(result.cells, more, strict=True):
-        if details:
-            console.print(render_sections(each, baseline=cell.baseline))
-        elif note := health_note(each.health):
-            console.print(f"{cell.title}: {note}", style="yellow", markup=False)
+    _show_more(console, result, curves, details=details)
     for line in power_lines(result, detect) if detect else []:
         typer.echo(line)
     for path in figures:
         typer.echo(f"learning curves: {path}")
     if html is not None:
         typer.echo(f"{html}: open it in a browser")
+
+
+def _show_more(
+    console: Console, result: Comparison, curves: Sequence[RunCurve], *, details: bool
+) -> None:
+    """The details, which read every id that was asked for; or suspect rounds alone."""
+    from al_orchestrator.reports.details import details_of
+    from al_orchestrator.reports.health import health_of
+    from al_orchestrator.reports.sections import health_note, render_sections
+
+    if details:
+        for cell, each in zip(result.cells, details_of(result, curves), strict=True):
+            console.print(render_sections(each, baseline=cell.baseline))
+        return
+    for cell in result.cells:
+        of_it = [run for run in curves if run.cell == cell.key]
+        if note := health_note(health_of(cell, of_it, result.metric)):
+            console.print(f"{cell.title}: {note}", style="yellow", markup=False)
 
 
 @dataclass(frozen=True)

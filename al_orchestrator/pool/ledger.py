@@ -250,6 +250,14 @@ class Pool:
             asked = asked.where(QUERY.c.round <= up_to)
         return frozenset(row[0] for row in self._rows(asked))
 
+    def num_asked(self) -> int:
+        """How many samples were ever asked for."""
+        return self._count(QUERY)
+
+    def num_answered(self) -> int:
+        """How many of them have a label."""
+        return self._count(LABEL)
+
     def unanswered(self, number: int) -> list[str]:
         """Ids of batch `number` that were asked and not answered, by rank."""
         return [sample.id for sample in self.acquired(number) if sample.label is None]
@@ -289,6 +297,9 @@ class Pool:
             Event(kind, json.loads(detail), epoch, at)
             for kind, detail, epoch, at in self._rows(sa.select(*columns).order_by(EVENT.c.number))
         ]
+
+    def _count(self, table: sa.TableClause) -> int:
+        return int(self._rows(sa.select(sa.func.count()).select_from(table))[0][0])
 
     def _labels_by_round(self) -> dict[int, int]:
         joined = LABEL.join(QUERY, QUERY.c.id == LABEL.c.id)

@@ -113,11 +113,11 @@ def _histogram(workspace: Workspace, fingerprint: str, *, merged: bool) -> str:
 def _labels(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
     by_seed: dict[tuple[object, ...], set[str]] = defaultdict(set)
     for s in statuses:
-        if s.batches:
+        if s.seed_set:
             # What is to be the same for all strategies of a seed.
             budget = s.config.budget
             key = (s.fingerprint, s.config.seed, budget.initial, repr(s.config.seed_set))
-            by_seed[key].add(digest_of_json(sorted(s.batches[0]))[:8])
+            by_seed[key].add(s.seed_set)
     differing = sum(len(digests) > 1 for digests in by_seed.values())
     shared = (
         f"different seed sets for one seed in {differing} cases"
@@ -132,6 +132,7 @@ def _labels(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
         ),
         "seed set": [
             *_each(f"{s.config.budget.initial:,} by {s.config.seed_set.name}" for s in statuses),
+            *([f"ids {statuses[0].seed_set[:12]}"] if len(statuses) == 1 and by_seed else []),
             *([shared] if len(statuses) > len(by_seed) else []),
         ],
         "batches": _each(f"{s.config.budget.batch_size:,} a round" for s in statuses),

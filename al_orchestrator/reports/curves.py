@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -23,13 +24,22 @@ class Background:
 
     classes: tuple[str, ...]  # their names, by code
     pool: int  # samples there were to ask for; 0 where it is not on record
-    batches: tuple[frozenset[str], ...]  # ids asked for; the seed set first, then round by round
+    read_batches: Callable[[], tuple[frozenset[str], ...]]  # see `batches`
     converged: tuple[bool | None, ...]  # (R,) `TrainReport.has_converged`
     labels: int  # answered
     validation: int  # spent on choosing an epoch
     looked_at: int  # spent on balancing the seed set
     seconds: Mapping[str, float]  # wall time of each stage, all rounds together
     gpu_seconds: float  # of training and scoring
+
+    @cached_property
+    def batches(self) -> tuple[frozenset[str], ...]:
+        """Ids asked for, the seed set first, then round by round; read when somebody looks.
+
+        Raises:
+            LedgerError: The ledger cannot be read any more.
+        """
+        return self.read_batches()
 
 
 @dataclass(frozen=True, eq=False)

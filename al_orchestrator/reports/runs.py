@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,8 @@ from al_orchestrator.config import ExperimentConfig, load_config, marks_of, reco
 from al_orchestrator.config.identity import identity
 from al_orchestrator.datasets import load
 from al_orchestrator.errors import ConfigError, DatasetError
-from al_orchestrator.pool import Acquired, Event, Pool
+from al_orchestrator.files import digest_of_json
+from al_orchestrator.pool import Event, Pool
 from al_orchestrator.reports.curves import Background, RunCurve
 from al_orchestrator.reports.groups import name_groups
 from al_orchestrator.rounds import Round, RoundState
@@ -28,7 +29,7 @@ State = Literal["running", "finished", "waiting", "failed", "interrupted"]
 class RunStatus:
     """A run at this moment."""
 
-    run: str
+    folder: Path  # of the run
     state: State
     rounds: tuple[Round, ...]
     labels: int  # answered so far
@@ -45,11 +46,16 @@ class RunStatus:
     config: ExperimentConfig
     marks: tuple[str, ...] = ()  # what is, or ever was, done against the protocol
     planned: Mapping[str, Any] = field(default_factory=dict)  # sizes of the sets, once on record
-    batches: tuple[frozenset[str], ...] = ()  # ids asked for, the seed set first
+    seed_set: str = ""  # digest of its ids; empty before it is chosen
     trained: tuple[Mapping[str, Any], ...] = ()  # what training left on record, by round
     selected: tuple[Mapping[str, Any], ...] = ()  # the same of selecting
     programs: tuple[str, ...] = ()  # versions of this program that drove it
     classes: tuple[str, ...] = ()  # their names, by code; empty where the packed dataset is gone
+
+    @property
+    def run(self) -> str:
+        """Its name."""
+        return RunDir(self.folder).name
 
     @property
     def has_ended(self) -> bool:
@@ -108,7 +114,8 @@ def status_of(run: RunDir) -> RunStatus:
     config = load_config(run.config)
     with Pool(run.ledger, read_only=True) as pool:
         rounds = tuple(pool.rounds())
-        acquired = pool.acquired()
+        asked, answered = pool.num_asked(), pool.num_answered()
+        first = sorted(sample.id for sample in pool.acquired(0))
         events = pool.events()
         unsent = len(pool.unsent())
         provenance = pool.provenance()
@@ -117,7 +124,7 @@ def status_of(run: RunDir) -> RunStatus:
         trained = tuple(pool.stage(each.number, "train") or {} for each in rounds)
         selected = tuple(pool.stage(each.number, "select") or {} for each in rounds)
     planned = next((each.detail for each in events if each.kind == "planned"), {})
-    missing = sum(sample.label is None for sample in acquired)
+    missing = asked - answered
     owner = run.owner()
     last = events[-1] if events else None
     has_ended = bool(rounds) and rounds[-1].state is RoundState.CLOSED
@@ -133,10 +140,10 @@ def status_of(run: RunDir) -> RunStatus:
     else:
         state = "interrupted"
     return RunStatus(
-        run=run.name,
+        folder=run.folder,
         state=state,
         rounds=rounds,
-        labels=len(acquired) - missing,
+        labels=answered,
         missing=missing,
         validation=int(planned.get("validation", 0)),
         looked_at=int(seed_set.get("notes", {}).get("labels_looked_at", 0)),
@@ -150,7 +157,7 @@ def status_of(run: RunDir) -> RunStatus:
         config=config,
         marks=tuple(dict.fromkeys((*recorded_marks(events), *marks_of(config)))),
         planned=planned,
-        batches=_batches(acquired),
+        seed_set=digest_of_json(first) if first else "",
         trained=trained,
         selected=selected,
         programs=_programs(events),
@@ -167,7 +174,14 @@ def _classes_of(root: Path, fingerprint: str) -> tuple[str, ...]:
         return ()
 
 
-def _batches(acquired: Sequence[Acquired]) -> tuple[frozenset[str], ...]:
+def batches_of(run: RunDir) -> tuple[frozenset[str], ...]:
+    """Every id a run has asked for, the seed set first, then round by round.
+
+    Raises:
+        LedgerError: The ledger cannot be read.
+    """
+    with Pool(run.ledger, read_only=True) as pool:
+        acquired = pool.acquired()
     rounds = 1 + max((sample.round for sample in acquired), default=-1)
     asked: list[set[str]] = [set() for _ in range(rounds)]
     for sample in acquired:
@@ -249,7 +263,7 @@ def _background(status: RunStatus) -> Background:
     return Background(
         classes=status.classes,
         pool=int(status.planned.get("pool", 0)),
-        batches=status.batches,
+        read_batches=partial(batches_of, RunDir(status.folder)),
         converged=tuple(each.get("has_converged") for each in measured),
         labels=status.labels,
         validation=status.validation,

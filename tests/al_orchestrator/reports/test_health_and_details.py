@@ -27,7 +27,7 @@ def background(
     return Background(
         classes=("happy", "sad"),
         pool=26,
-        batches=tuple(frozenset(word) for word in batches),
+        read_batches=lambda: tuple(frozenset(word) for word in batches),
         converged=tuple(converged),
         labels=sum(map(len, batches)),
         validation=5,
