@@ -10,6 +10,7 @@ import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal, Self
 
@@ -25,8 +26,10 @@ from al_orchestrator.config import (
 )
 from al_orchestrator.controller import Blind, Controller, Rooms, Step, Watcher
 from al_orchestrator.controller.corpus import corpus_of
+from al_orchestrator.controller.pretraining import encoder_on_record
 from al_orchestrator.controller.telling import tell_card
 from al_orchestrator.datasets import PackedDataset
+from al_orchestrator.encoder_store import EncoderStore
 from al_orchestrator.errors import LedgerError, RunMismatch
 from al_orchestrator.executors import Executor, open_executor
 from al_orchestrator.files import digest_of_file, write_text
@@ -84,7 +87,9 @@ class Experiment:
             if not is_new:
                 _take_folder(stack, run, config)
             data, splits = checked_data(_to_check(run, config), workspace)
-            corpus = corpus_of(config, data, splits, workspace.root)
+            corpus = cache(partial(corpus_of, config, data, splits, workspace.root))
+            if not has_encoder(run, workspace):
+                corpus()  # refuses what cannot be learned from
             if is_new:  # or was; another process may be as fast, and then has the lock
                 _take_folder(stack, run, config)
             pool = _found(stack, run, config, data)
@@ -224,6 +229,14 @@ class Experiment:
                 rounds = pool.rounds()
                 if rounds and rounds[-1].state is RoundState.CLOSED:  # its card is out already
                     tell_card(self.run, entry)
+
+
+def has_encoder(run: RunDir, workspace: Workspace) -> bool:
+    """Whether the encoder a run started from is on its record and in the workspace."""
+    if not run.has_ledger:
+        return False
+    with Pool(run.ledger, read_only=True) as pool:
+        return encoder_on_record(pool, EncoderStore(workspace.encoders)) is not None
 
 
 def _to_check(run: RunDir, config: ExperimentConfig) -> ExperimentConfig:

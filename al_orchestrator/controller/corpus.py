@@ -39,6 +39,11 @@ def corpus_of(
     images = Images(path=data.images, mean=data.manifest.mean, std=data.manifest.std)
     if config.pretrain_on is None:
         return Corpus(images, data.manifest, data.manifest.rows_of(splits.pool))
+    if not config.pretrain_on.path.is_dir():
+        raise DatasetError(
+            f"pretrain_on: {config.pretrain_on.path} is not a folder; the encoder is learned from "
+            "its images, and once it lies in the workspace a run goes on without them"
+        )
     policy = config.pretrain_on.duplicates
     packed = pack(config.pretrain_on.reader(data.manifest.image_shape), workspace)
     manifest = packed.manifest

@@ -22,6 +22,7 @@ from al_orchestrator.controller.workers import Place, Workers
 from al_orchestrator.datasets.base import PackedDataset
 from al_orchestrator.encoder_store import EncoderStore, Recipe, StoredEncoder, recipe_of
 from al_orchestrator.errors import InvariantBroken, LedgerError
+from al_orchestrator.pool import Pool
 from al_orchestrator.splits import Splits, examples
 from trainers import AnyTrainer, Encoder, Examples, PretrainTask
 from trainers.base import Trainer
@@ -50,6 +51,12 @@ def watched_by(method: Pretrainer, data: PackedDataset, splits: Splits) -> Examp
     if not method.watch_every:
         return nobody()
     return examples(data.manifest, splits.validation)
+
+
+def encoder_on_record(pool: Pool, store: EncoderStore) -> StoredEncoder | None:
+    """The encoder a run started from, where it has one and the workspace still holds it."""
+    recorded = pool.stage(0, "pretrain")
+    return None if recorded is None else store.find(recorded["key"])
 
 
 class Pretraining:
@@ -86,12 +93,16 @@ class Pretraining:
         return self._rooms.config.trainer.starts_from(recorded["digest"])
 
     def _stored(self, encoder: Encoder) -> StoredEncoder:
+        recorded = encoder_on_record(self._rooms.pool, self._store)
+        if recorded is not None:  # whatever it was learned from is needed no more
+            self._record(recorded, 0.0, is_new=False)
+            return recorded
         started = time.monotonic()
         labelled = self._labelled(encoder)
         recipe = recipe_for(
             encoder,
             seed=self._rooms.config.seed,
-            corpus=self._rooms.corpus,
+            corpus=self._rooms.corpus(),
             labelled=labelled,
         )
         with self._store.held(recipe.key):
@@ -115,7 +126,7 @@ class Pretraining:
     ) -> StoredEncoder:
         method = encoder.pretrain
         assert method is not None
-        corpus = self._rooms.corpus
+        corpus = self._rooms.corpus()
 
         def task(out_dir: Path, resume_from: Path | None) -> PretrainTask:
             return PretrainTask(

@@ -49,7 +49,7 @@ class Rooms:
     pool: Pool
     data: PackedDataset
     splits: Splits
-    corpus: Corpus  # what the encoder is learned from
+    corpus: Callable[[], Corpus]  # what the encoder is learned from; read at the first call
     encoders: Path  # what depends on an encoder alone, shared between runs
     executor: Callable[[], Executor]  # opened at the first call
     committed: Callable[[], None]  # told after each commit

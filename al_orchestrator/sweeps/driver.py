@@ -14,7 +14,7 @@ from al_orchestrator.config import ExperimentConfig
 from al_orchestrator.controller import Watcher
 from al_orchestrator.errors import AloError
 from al_orchestrator.executors import Ended, run_side_by_side
-from al_orchestrator.experiment import Experiment
+from al_orchestrator.experiment import Experiment, has_encoder
 from al_orchestrator.files import digest_of_json
 from al_orchestrator.pretraining import pretrain
 from al_orchestrator.run_dir import Workspace
@@ -116,13 +116,15 @@ def _pretrain_shared(
 ) -> dict[str, str]:
     """Makes the encoders several runs start from; returns the runs whose encoder failed, and why.
 
-    Methods that read labels have to wait for those of the run.
+    Methods that read labels have to wait for those of the run; runs that have theirs need none.
     """
     outcomes: dict[str, str | None] = {}
     failed = {}
     for trial in trials:
         encoder = trial.config.trainer.pretraining()
         if encoder is None or encoder.pretrain is None or encoder.pretrain.reads_labels:
+            continue
+        if has_encoder(workspace.run(trial.name), workspace):
             continue
         key = _of_encoder(trial.config)
         if key not in outcomes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from al_orchestrator.datasets import load
 from al_orchestrator.encoder_store import EncoderStore
 from al_orchestrator.errors import ConfigError, DatasetError
 from al_orchestrator.pretraining import pretrain
+from al_orchestrator.sweeps import Plan, run_sweep
+from al_orchestrator.sweeps.plan import Trial
 
 pytestmark = pytest.mark.torch
 
@@ -183,3 +186,56 @@ def test_the_folder_can_be_named_on_the_command_line(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="there is no 'flat_folder'"):
         load_config(preset, ["dataset.name=flat_folder"])
+
+
+def test_once_the_encoder_is_made_the_folder_may_go(tmp_path: Path) -> None:
+    folder, root = folder_of(tmp_path / "images"), tmp_path / "runs"
+    kept = run(root, configured("run", folder))
+    run(root, configured("twin", folder, seed=0, strategy={"name": "margin"}))
+    shutil.rmtree(folder)
+
+    page = tmp_path / "run.html"
+    for words in (
+        ["status", "run"],
+        ["compare", "run", "twin"],
+        ["report", "run", "--out", str(page)],
+        ["resume", "run", "--set", "budget.rounds=3"],
+    ):
+        done = CliRunner().invoke(app, [*words, "--root", str(root)])
+        assert done.exit_code == 0, done.output
+    assert f"learned from {folder}" in page.read_text()
+
+    longer = configured("run", folder, budget={"initial": 10, "batch_size": 5, "rounds": 4})
+    assert run(root, longer) == kept  # all four rounds started from it
+    with pytest.raises(DatasetError, match=r"pretrain_on: .*images is not a folder.* learned from"):
+        Experiment.open(configured("new", folder), root=root)
+    assert not (root / "new").exists()
+
+    shutil.rmtree(root / "encoders" / kept["key"])
+    with pytest.raises(DatasetError, match=r"pretrain_on: .*images is not a folder"):
+        Experiment.open(longer, root=root)
+
+
+def test_a_lost_encoder_is_made_again_from_the_folder_and_is_the_same(tmp_path: Path) -> None:
+    config = configured("run", folder_of(tmp_path / "images"))
+    kept = run(tmp_path / "runs", config)
+    shutil.rmtree(tmp_path / "runs" / "encoders")
+
+    more = {"initial": 10, "batch_size": 5, "rounds": 3}
+    assert run(tmp_path / "runs", configured("run", tmp_path / "images", budget=more)) == kept
+
+
+@pytest.mark.ray
+def test_a_sweep_goes_on_without_the_folder(tmp_path: Path) -> None:
+    folder, root = folder_of(tmp_path / "images"), tmp_path / "runs"
+    config = configured("run", folder)
+    run(root, config)
+    shutil.rmtree(folder)
+
+    longer = configured("run", folder, budget={"initial": 10, "batch_size": 5, "rounds": 3})
+    plan = Plan("run", {}, (0,), (Trial({}, longer), Trial({}, configured("new", folder))))
+    ended = run_sweep(plan, root, progress=lambda *_: None)
+    states = {one.trial.name: (one.state, one.why) for one in ended}
+    assert states["run"][0] == "finished"
+    assert states["new"][0] == "failed"
+    assert "images is not a folder" in states["new"][1]
