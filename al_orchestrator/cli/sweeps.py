@@ -88,7 +88,8 @@ def _show_plan(plan: Plan, found: Sequence[Standing]) -> None:
 
     for axis, options in plan.axes.items():
         typer.echo(f"{axis}: {', '.join(options)}")
-    typer.echo(f"seeds: {', '.join(map(str, plan.seeds))}")
+    alone = " (one alone: a comparison will have no interval)" if len(plan.seeds) == 1 else ""
+    typer.echo(f"seeds: {', '.join(map(str, plan.seeds))}{alone}")
     for each in found:
         typer.echo(f"  {each.trial.name:50} {_in_words(each) if each.state != 'new' else 'new'}")
     left = [each for each in found if not each.is_over]
@@ -120,7 +121,12 @@ def _show_end(config: Path, root: Path, found: Sequence[Standing]) -> None:
         others = f" and {len(runs) - 1} others" if len(runs) > 1 else ""
         typer.echo(f"  {runs[0]}{others}: {why}", err=True)
     where = "" if root == DEFAULT_ROOT else f" --root {root}"
-    if states["finished"] == len(found):
+    if states["finished"] == len(found) and len({each.trial.seed for each in found}) == 1:
+        typer.echo(
+            f"one seed, so no difference has an interval: alo compare {config}{where}; more "
+            "`seeds` in the sweep tell which are real"
+        )
+    elif states["finished"] == len(found):
         typer.echo(f"which differences are real: alo compare {config}{where}")
     else:
         typer.echo(f"what is left: alo sweep {config}{where}")

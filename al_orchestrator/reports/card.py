@@ -24,6 +24,9 @@ Card = dict[str, str]
 _LISTED = 4
 """So many different values are listed; of more, only their number is told."""
 
+_ENOUGH_SEEDS = 5
+"""With fewer a comparison is warned of: protocol.md, section 8."""
+
 
 def protocol_card(workspace: Workspace, runs: Sequence[RunCurve]) -> Card:
     """The card of the runs compared; empty where none of them lies in this workspace."""
@@ -132,9 +135,9 @@ def _labels(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
         ),
         "seed set": [
             *_each(f"{s.config.budget.initial:,} by {s.config.seed_set.name}" for s in statuses),
-            *([f"ids {statuses[0].seed_set[:12]}"] if len(statuses) == 1 and by_seed else []),
             *([shared] if len(statuses) > len(by_seed) else []),
         ],
+        "ids of the seed set": _each(f"digest {s.seed_set[:12]}" for s in statuses if s.seed_set),
         "batches": _each(f"{s.config.budget.batch_size:,} a round" for s in statuses),
         "strategies": _each(_parameters(s.config.strategy) for s in statuses),
         "laws of strategies": _laws(statuses),
@@ -250,6 +253,7 @@ def _execution(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
 def _deviations(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
     marks = sorted({mark for s in statuses for mark in s.marks})
     warnings = sorted({each for s in statuses for each in warnings_of(s.config, s.validation)})
+    warnings += _of_seeds(statuses)
     decided = [mark for mark in marks if "test set" in mark]
     return {
         "test set": decided
@@ -257,6 +261,16 @@ def _deviations(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
         "against the protocol": marks or ["nothing"],
         "to be known": warnings,
     }
+
+
+def _of_seeds(statuses: Sequence[RunStatus]) -> list[str]:
+    """What so few seeds mean for a comparison; nothing of a single run."""
+    seeds = len({s.config.seed for s in statuses})
+    if len(statuses) == 1 or seeds >= _ENOUGH_SEEDS:
+        return []
+    if seeds == 1:
+        return ["one seed, so no interval and no p value exist"]
+    return [f"{seeds} seeds, which are fewer than {_ENOUGH_SEEDS}"]
 
 
 def _each(values: Iterable[str]) -> list[str]:

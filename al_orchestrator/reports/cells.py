@@ -72,6 +72,11 @@ class Cell:
         return f"{regime}, {self.setting}" if self.setting else regime
 
     @property
+    def has_intervals(self) -> bool:
+        """Whether any of its groups was run with more than one seed."""
+        return any(row.final.low is not None for row in self.rows)
+
+    @property
     def regime(self) -> tuple[str, int, int]:
         return self.dataset, self.start, self.step
 
@@ -215,10 +220,25 @@ def _with_holm(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
+def _without_interval(runs: Sequence[RunCurve]) -> list[str]:
+    seeds: dict[str, set[int]] = defaultdict(set)
+    for run in runs:
+        seeds[run.group].add(run.seed)
+    single = sorted(group for group, of_it in seeds.items() if len(of_it) == 1)
+    if not single:
+        return []
+    who = "every group" if len(single) == len(seeds) else ", ".join(single)
+    return [
+        f"one seed of {who}: no interval and no p value exist, so a difference may be chance; "
+        "run more seeds"
+    ]
+
+
 def _notes(runs: Sequence[RunCurve], high: int, baseline: str | None) -> list[str]:
     notes = []
     if baseline is None:
         notes.append("no single random group to compare with; name one with a baseline")
+    notes += _without_interval(runs)
     unfinished = sorted(f"{run.run} ({run.state})" for run in runs if run.state != FINISHED)
     if unfinished:
         notes.append(f"not finished: {', '.join(unfinished)}")

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 
+_CAPTION = "Means with 95 % t intervals over seeds; thin lines are single seeds."
+_CAPTION_OF_ONE_SEED = "Single runs: one seed a group, so there is no interval."
+
+
 def comparison_page(
     comparison: Comparison,
     runs: Sequence[RunCurve],
@@ -53,6 +57,7 @@ def comparison_page(
                 "end": f"at {cell.high:,}",
                 "baseline": cell.baseline,
                 "figure": _figure(cell, runs, comparison.metric, with_library=number == 0),
+                "caption": _CAPTION if cell.has_intervals else _CAPTION_OF_ONE_SEED,
                 "rows": [cells_of(row, escaped=False) for row in cell.rows],
                 "notes": cell_notes(cell),
                 "sections": sections_of(more, baseline=cell.baseline),

@@ -69,8 +69,14 @@ def power_lines(comparison: Comparison, difference: float) -> list[str]:
     lines = []
     for cell in comparison.cells:
         for row in cell.rows:
-            sd = row.difference.interval.sd if row.difference is not None else None
+            if row.difference is None:
+                continue
+            sd = row.difference.interval.sd
             if sd is None:
+                lines.append(
+                    f"{cell.title}, {row.group}: one seed in common does not tell how seeds "
+                    f"scatter, so how many see a difference of {difference:g} is unknown"
+                )
                 continue
             seeds = pairs_needed(sd, difference)
             needed = "more than 10,000" if seeds is None else f"{seeds:,}"
@@ -133,8 +139,8 @@ def cell_notes(cell: Cell) -> list[str]:
     if targets:
         each = ", ".join(f"{group} {_target(target)}" for group, target in targets)
         notes.append(f"labels to where {cell.baseline} ends, median over seeds: {each}")
-    if any(row.difference is not None for row in cell.rows):
-        num_tests = sum(row.difference is not None for row in cell.rows)
+    num_tests = sum(row.difference is not None for row in cell.rows)
+    if num_tests and cell.has_intervals:
         notes.append(
             "± and [ ]: 95 % t intervals over seeds; p: of the AULC difference paired by seed, "
             f"Holm-adjusted over {num_tests}; visible: the true difference found 4 times in 5"

@@ -40,7 +40,9 @@ class BarChart:
         fewest, most = self.labels
         labels = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
         marks = f"; not by the protocol: {'; '.join(self.marks)}" if self.marks else ""
-        return f"after {labels} labels{marks}"
+        runs = [len(bar.values) for group in self.bars for bar in group if bar is not None]
+        single = "; one run a bar, so no interval" if max(runs) == 1 else ""
+        return f"after {labels} labels{single}{marks}"
 
     def to_json(self) -> dict[str, object]:
         """Plain values that `json.dumps` takes."""

@@ -54,6 +54,7 @@ def test_mlflow_shows_the_card_of_the_page_and_after_an_extension_the_new_one(
     assert first["ended by"].startswith("budget")
     assert "not finished" not in first  # though its process still held the run
 
+    assert first["ids of the seed set"] == f"digest {status_of(run).seed_set[:12]}"
     assert first["laws of strategies"] == "margin version 1, as in its reference"
     assert first["program"] == f"al-orchestrator {importlib.metadata.version('al-orchestrator')}"
 

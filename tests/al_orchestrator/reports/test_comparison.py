@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +12,22 @@ import pytest
 from PIL import Image
 
 from al_orchestrator.errors import ConfigError
-from al_orchestrator.reports import Row, RunCurve, as_text, compare, plot_cell, render_table
+from al_orchestrator.reports import (
+    Row,
+    RunCurve,
+    as_text,
+    compare,
+    plot_cell,
+    plot_cells,
+    render_table,
+)
+from al_orchestrator.reports.comparison_page import comparison_page
+from al_orchestrator.reports.exchange import write_results
+from al_orchestrator.reports.tables import power_lines
 
 MakeRun = Callable[..., RunCurve]
 METRIC = "test/accuracy"
+LEVELS = {"random": 0.5, "badge": 0.6, "margin": 0.4}
 
 
 @pytest.fixture
@@ -131,6 +144,38 @@ def test_one_seed_each_gives_a_difference_and_no_interval(make_run: MakeRun) -> 
     assert row.difference is not None
     assert row.difference.interval.mean == pytest.approx(0.1)
     assert row.difference.p is None
+
+
+def test_whoever_reads_a_comparison_of_one_seed_is_told_that_no_interval_exists(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    one = [make_run(name, 3, [0.3, 0.4, level]) for name, level in LEVELS.items()]
+    comparison = compare(one, METRIC)
+    text = as_text(render_table(comparison))
+    page = comparison_page(comparison, one, title="one seed")
+    table = tmp_path / "results.csv"
+    write_results(comparison, table)
+    plot_cells(comparison, one, tmp_path / "curves.png")
+
+    for told in (text, page, json.dumps(comparison.to_json(), allow_nan=False)):
+        assert "one seed of every group: no interval and no p value exist" in " ".join(told.split())
+    assert "±" not in text
+    assert "Holm-adjusted" not in text + page
+    assert "Means with 95" not in page
+    assert not re.search(r"(?i)\bnan\b|\binf\b", text + table.read_text())
+    assert {*comparison.verdicts.values()} == {"baseline", "one seed: no interval"}
+    lines = power_lines(comparison, 0.01)
+    assert len(lines) == len(LEVELS) - 1
+    assert all("one seed in common does not tell" in line for line in lines)
+
+
+def test_a_group_of_one_seed_among_others_is_named(make_run: MakeRun) -> None:
+    several = [make_run("random", seed, [0.3, 0.4, 0.5 + seed / 100]) for seed in range(3)]
+    comparison = compare([*several, make_run("badge", 0, [0.3, 0.4, 0.7])], METRIC)
+    text = " ".join(as_text(render_table(comparison)).split())
+    assert "one seed of badge: no interval" in text
+    assert "±" in text
+    assert not any("one seed of" in note for note in compare(several, METRIC).cells[0].notes)
 
 
 def test_two_runs_of_one_group_and_seed_are_refused(

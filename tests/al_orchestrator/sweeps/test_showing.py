@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from typer.testing import CliRunner
 
 from al_orchestrator import Experiment
+from al_orchestrator.cli import app
 from al_orchestrator.run_dir import Workspace
 from al_orchestrator.sweeps import Plan, load_plan, show_sweep
 from al_orchestrator.tracking import MLflowTracking
@@ -65,3 +67,24 @@ def test_without_a_mirror_the_folder_is_written_all_the_same(tmp_path: Path) -> 
     assert folder is not None
     assert (folder / "comparison.html").stat().st_size > 1_000_000
     assert not (root / "mlflow.db").exists()
+
+
+def test_a_sweep_of_one_seed_says_in_each_place_that_it_has_no_interval(tmp_path: Path) -> None:
+    plan, root = planned(tmp_path, "nothing"), tmp_path / "runs"
+    drive(plan, root)
+
+    def said(*words: str) -> str:
+        done = CliRunner().invoke(app, [*words, "--root", str(root)])
+        assert done.exit_code == 0, done.output
+        return " ".join(done.output.split())
+
+    path = str(tmp_path / "two.yaml")
+    assert "seeds: 0 (one alone: a comparison will have no interval)" in said(
+        "sweep", path, "--dry-run"
+    )
+    assert "one seed, so no difference has an interval" in said("sweep", path)
+    assert "one seed of every group: no interval" in said("compare", path, "--detect", "0.01")
+    assert "one run a bar, so no interval" in said("bars", path, "--by", "strategy")
+    assert "one seed, so no interval and no p value exist" in (
+        root / "compare/two/comparison.html"
+    ).read_text("utf-8")
