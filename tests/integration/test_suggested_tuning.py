@@ -1,0 +1,118 @@
+"""`alo tune` with suggested settings: killed and begun again, it is the same search."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from al_orchestrator.config import load_config
+from al_orchestrator.errors import AloError
+from al_orchestrator.pool import Pool
+from al_orchestrator.reports.runs import status_of
+from al_orchestrator.run_dir import RunDir, Workspace
+
+pytestmark = [pytest.mark.ray, pytest.mark.torch, pytest.mark.slow]
+
+BASE = """\
+dataset: {name: digits}
+strategy: {name: random}
+trainer: {name: linear_probe, encoder: {name: resnet10_narrow, width: 4}}
+budget: {initial: 20, batch_size: 20, rounds: 3}
+validation: {size: 60}
+executor: in_process
+tracking: {name: nothing}
+ray: {num_cpus: 2}
+resources: {device: cpu}
+"""
+SEARCH = """\
+base: base.yaml
+space:
+  trainer.l2: {low: 0.001, high: 1000.0, log: true}
+  trainer.max_iterations: [5, 50]
+search: {name: optuna, trials: 4, startup: 2, together: 2}
+"""
+TRIALS = 4
+BOTH = ("whole", "broken")
+
+
+def command(folder: Path, root: Path) -> list[str]:
+    (folder / "base.yaml").write_text(BASE)
+    (folder / "find.yaml").write_text(SEARCH)
+    words = ["tune", folder / "find.yaml", "--root", root, "--out", root.with_suffix(".yaml")]
+    return [sys.executable, "-m", "al_orchestrator", *map(str, words), "--json", "--quiet"]
+
+
+def searched(folder: Path, root: Path) -> list[dict[str, Any]]:
+    """What the command says it tried, best first."""
+    done = subprocess.run(
+        command(folder, root), capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def killed(folder: Path, root: Path, *, after: int) -> list[RunDir]:
+    """Kills the command once so many runs have finished; returns those that had."""
+    child = subprocess.Popen(
+        command(folder, root),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 240
+        while len(finished(root)) < after:
+            assert child.poll() is None, "the search ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    return finished(root)
+
+
+def finished(root: Path) -> list[RunDir]:
+    def has_finished(run: RunDir) -> bool:
+        try:
+            return status_of(run).state == "finished"
+        except (AloError, FileNotFoundError):  # its folder is just being made
+            return False
+
+    return [run for run in Workspace(root).runs() if has_finished(run)]
+
+
+def starts(run: RunDir) -> int:
+    with Pool(run.ledger, read_only=True) as pool:
+        return sum(event.kind == "started" for event in pool.events())
+
+
+def test_killed_and_begun_again_it_suggests_the_same_and_finds_the_same_best(
+    tmp_path: Path,
+) -> None:
+    whole = searched(tmp_path, tmp_path / "whole")
+    assert len(whole) == TRIALS
+    assert all(one["value"] is not None for one in whole)
+
+    done = killed(tmp_path, tmp_path / "broken", after=2)
+    assert 2 <= len(done) < TRIALS, "the search ended before it could be killed"
+    assert not (tmp_path / "broken.yaml").exists()
+
+    assert searched(tmp_path, tmp_path / "broken") == whole
+    runs = {root: [run.name for run in Workspace(tmp_path / root).runs()] for root in BOTH}
+    assert runs["broken"] == runs["whole"]
+    assert [starts(run) for run in done] == [1] * len(done)
+
+    best = [load_config(tmp_path / f"{root}.yaml").trainer.model_dump() for root in BOTH]
+    assert best[0] == best[1]
+    settings = whole[0]["settings"]
+    assert best[0]["l2"] == settings["trainer.l2"]
+    assert best[0]["max_iterations"] == settings["trainer.max_iterations"]
