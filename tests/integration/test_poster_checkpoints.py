@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from poster_files import in_published_layout
 from typer.testing import CliRunner
 
 from al_orchestrator.cli import app
@@ -20,7 +21,6 @@ from trainers.deep.seeding import generator
 
 pytestmark = pytest.mark.torch
 
-STAGES = {"body1.0": "body.0", "body2.0": "body.3", "body3.0": "body.7"}  # of an IR-50, numbered
 ENCODER = {"name": "poster_v1_narrow", "width": 4}
 MEANS, DEVIATIONS = "0.2,0.4,0.6", "0.1,0.2,0.3"  # in the order in which the network saw colours
 
@@ -33,14 +33,12 @@ def network() -> Network:
 @pytest.fixture
 def file(tmp_path: Path, network: Network) -> Path:
     """The network's file, as the published script writes it."""
-    state = {**network.encoder.state_dict()}
-    for ours, theirs in STAGES.items():
-        state = {k.replace(f"ir_back.{ours}", f"ir_back.{theirs}"): v for k, v in state.items()}
-    state |= {f"head.{name}": tensor for name, tensor in network.head.state_dict().items()}
-    state["pyramid_fuse.cls_token"] = torch.zeros(1, 1, 32)
+    state = {in_published_layout(k): v for k, v in network.encoder.state_dict().items()}
+    state |= {f"module.head.{name}": each for name, each in network.head.state_dict().items()}
+    state["module.pyramid_fuse.cls_token"] = torch.zeros(1, 1, 32)
     content = {
         "iter": 216,
-        "model_state_dict": {f"module.{name}": tensor for name, tensor in state.items()},
+        "model_state_dict": state,
         "optimizer_state_dict": {"state": {}, "param_groups": [{"lr": 4e-5, "rho": 0.05}]},
     }
     torch.save(content, tmp_path / "epoch216_acc0.9205.pth")

@@ -5,39 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 
 import pytest
+from pages import Page
 
 from al_orchestrator.reports import RunCurve, compare
 from al_orchestrator.reports.comparison_page import comparison_page
 
 MakeRun = Callable[..., RunCurve]
 METRIC = "test/accuracy"
-VOID = {"meta", "img", "br", "link"}
-
-
-class Checker(HTMLParser):
-    """Notes what is loaded from where, whether every element is closed, scripts and words."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sources: list[str] = []
-        self.open: list[str] = []
-        self.scripts: list[str] = []
-        self.text: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.sources += [str(value) for name, value in attrs if name in {"src", "href"}]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        (self.scripts if self.open and self.open[-1] == "script" else self.text).append(data)
 
 
 @pytest.fixture
@@ -52,12 +28,11 @@ def runs(make_run: MakeRun) -> list[RunCurve]:
 
 def test_the_page_is_whole_and_loads_nothing(runs: list[RunCurve]) -> None:
     page = comparison_page(compare(runs, METRIC), runs, title="a & b", card={"seeds": "0, 1"})
-    checker = Checker()
-    checker.feed(page)
-    assert checker.open == []
-    assert checker.sources == []
+    read = Page(page)
+    assert read.open == []
+    assert read.sources == []
     assert re.findall(r"<link|@import|url\(http", page.split("<script")[0]) == []
-    words = " ".join(" ".join(checker.text).split())
+    words = " ".join(" ".join(read.text).split())
     assert "a & b" in words
     assert "margin <b>" in words  # escaped: it is text, no element
     assert "win in 2 of 2 regimes" in words
@@ -68,11 +43,10 @@ def test_the_page_is_whole_and_loads_nothing(runs: list[RunCurve]) -> None:
 def test_each_table_has_a_figure_with_the_means_of_its_runs(runs: list[RunCurve]) -> None:
     comparison = compare(runs, METRIC)
     page = comparison_page(comparison, runs, title="t")
-    checker = Checker()
-    checker.feed(page)
-    drawn = [script for script in checker.scripts if "Plotly.newPlot(" in script[:4000]]
+    read = Page(page)
+    drawn = [script for script in read.scripts if "Plotly.newPlot(" in script[:4000]]
     assert len(drawn) == len(comparison.cells)
-    assert sum(len(script) > 1_000_000 for script in checker.scripts) == 1  # the library, once
+    assert sum(len(script) > 1_000_000 for script in read.scripts) == 1  # the library, once
     for script, cell in zip(drawn, comparison.cells, strict=True):
         start = script.index("[", script.index("Plotly.newPlot("))
         traces, _ = json.JSONDecoder().raw_decode(script[start:])

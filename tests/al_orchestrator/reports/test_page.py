@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import Page
 from typer.testing import CliRunner
 
 from al_orchestrator import Experiment
@@ -19,30 +19,6 @@ from al_orchestrator.reports.page import run_page
 from al_orchestrator.run_dir import RunDir
 
 pytestmark = pytest.mark.torch
-
-VOID = {"meta", "img", "br", "link", "path", "use", "rect", "stop"}
-
-
-class Checker(HTMLParser):
-    """Notes what is loaded from where, and whether every element is closed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sources: list[str] = []
-        self.open: list[str] = []
-        self.text: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.sources += [str(value) for name, value in attrs if name in {"src", "href"}]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data.strip())
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +44,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
 
 def test_the_page_holds_everything_and_loads_nothing(run: RunDir) -> None:
     page = run_page(run)
-    checker = Checker()
-    checker.feed(page)
-    assert checker.open == []
-    assert checker.sources
-    assert all(s.startswith(("data:image/png;base64,", "#")) for s in checker.sources)
+    read = Page(page)
+    assert read.open == []
+    assert read.sources
+    assert all(s.startswith(("data:image/png;base64,", "#")) for s in read.sources)
     assert not re.search(r"(url\(|@import|<script|<link)", page.replace("url(#", "("))
     assert page.count("<svg") == 2
     for words in ("after round 0: 10 images", "after round 1: 10 images", "fingerprint"):
@@ -83,13 +58,12 @@ def test_the_page_holds_everything_and_loads_nothing(run: RunDir) -> None:
 def test_numbers_are_the_ledgers(run: RunDir) -> None:
     from al_orchestrator.reports.runs import status_of
 
-    checker = Checker()
-    checker.feed(run_page(run))
+    read = Page(run_page(run))
     for each in status_of(run).rounds:
-        assert f"{each.metrics['test/accuracy']:.3f}" in checker.text
-    assert "20 by random" in checker.text
-    assert "10 a round" in checker.text
-    assert "margin" in checker.text
+        assert f"{each.metrics['test/accuracy']:.3f}" in read.text
+    assert "20 by random" in read.text
+    assert "10 a round" in read.text
+    assert "margin" in read.text
 
 
 def test_the_printed_calibration_error_is_the_metric(run: RunDir) -> None:

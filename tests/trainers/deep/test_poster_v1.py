@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from poster_files import UNUSED
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -30,33 +31,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.torch
 
 NARROW = Plan("poster_v1_narrow", 8, 3, 3, 0.0)
-UNUSED: dict[str, tuple[int, ...]] = {
-    **{
-        f"ir_back.output_layer.{layer}.{each}": (512,)
-        for layer in (0, 4)
-        for each in ("weight", "bias", "running_mean", "running_var")
-    },
-    "ir_back.output_layer.3.weight": (512, 25088),
-    "ir_back.output_layer.3.bias": (512,),
-    "face_landback.output_layer.conv_6_dw.conv.weight": (512, 1, 7, 7),
-    "face_landback.output_layer.linear.weight": (136, 512),
-    **{
-        f"face_landback.output_layer.{norm}.{each}": (size,)
-        for norm, size in (("conv_6_dw.bn", 512), ("bn", 136))
-        for each in ("weight", "bias", "running_mean", "running_var")
-    },
-    **{
-        f"{norm}.num_batches_tracked": ()
-        for norm in (
-            "ir_back.output_layer.0",
-            "ir_back.output_layer.4",
-            "face_landback.output_layer.conv_6_dw.bn",
-            "face_landback.output_layer.bn",
-        )
-    },
-    "pyramid_fuse.cls_token": (1, 1, 512),
-}
-"""What a published file holds beside its head and what outputs depend on."""
 
 
 def of_size(name: Any) -> Plan:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from poster_files import UNUSED, in_published_layout
 from pydantic import ValidationError
 
 from trainers import Encoder, TrainingError
@@ -20,33 +21,6 @@ pytestmark = pytest.mark.torch
 TINY = Encoder(name="poster_v1_narrow", width=8)
 AFFECT = Encoder(name="poster_v1_narrow_affect", width=8)
 NARROW = Plan("poster_v1_narrow", 8, 3, 3, 0.0)
-NORMS = (
-    "ir_back.output_layer.0",
-    "ir_back.output_layer.4",
-    "face_landback.output_layer.bn",
-    "face_landback.output_layer.conv_6_dw.bn",
-)
-UNUSED = (
-    *(
-        f"{norm}.{each}"
-        for norm in NORMS
-        for each in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-    ),
-    "ir_back.output_layer.3.weight",
-    "ir_back.output_layer.3.bias",
-    "face_landback.output_layer.conv_6_dw.conv.weight",
-    "face_landback.output_layer.linear.weight",
-    "pyramid_fuse.cls_token",
-)
-"""What a published file holds beside its head and what outputs depend on."""
-
-
-def in_published_layout(name: str) -> str:
-    """A name in a published file, for units 1/1/1 standing for 3/4/14."""
-    numbers = {"body1.0": "body.0", "body2.0": "body.3", "body3.0": "body.7"}
-    for ours, theirs in numbers.items():
-        name = name.replace(f"ir_back.{ours}", f"ir_back.{theirs}")
-    return f"module.{name}"
 
 
 def published(encoder: Encoder) -> dict[str, Any]:
