@@ -15,7 +15,7 @@ from al_orchestrator.datasets import load
 from al_orchestrator.datasets.base import Split
 from al_orchestrator.errors import ConfigError
 from al_orchestrator.experiment import identity_in_mirror
-from al_orchestrator.figures import min_max, saliency_sheet
+from al_orchestrator.figures import Scale, min_max, saliency_sheet
 from al_orchestrator.files import replacing
 from al_orchestrator.pool import Pool
 from al_orchestrator.predicting import Explained, Learner, ask, predict_files
@@ -114,16 +114,16 @@ def explain_sample(
     )
 
 
-def draw(explanation: Explanation, folder: Path) -> list[Path]:
+def draw(explanation: Explanation, folder: Path, scale: Scale = "image") -> list[Path]:
     """Writes the pictures as PNG, image beside map beside overlay; returns their paths."""
-    captions, found = explanation.captions(), explanation.found
+    captions, images = explanation.captions(), explanation.found.images
+    scaled = min_max(explanation.found.maps, scale)
     paths = []
     for picture in dict.fromkeys(explanation.pictures):
         rows = [row for row, other in enumerate(explanation.pictures) if other == picture]
         paths.append(folder / f"{picture}.png")
-        saliency_sheet(
-            found.images[rows], found.maps[rows], [captions[row] for row in rows], paths[-1]
-        )
+        below = [captions[row] for row in rows]
+        saliency_sheet(images[rows], scaled[rows], below, paths[-1], scale=scale)
     return paths
 
 
@@ -156,11 +156,11 @@ def show(run: RunDir, config: ExperimentConfig, folder: Path, *, below: str) -> 
     return page
 
 
-def save(explanation: Explanation, path: Path) -> None:
+def save(explanation: Explanation, path: Path, scale: Scale = "image") -> None:
     """Writes the arrays as `.npz`, a row an image.
 
     `names` (N,), `images` (N, H, W, Ch) uint8, `maps` (N, H, W) float32 as computed and `scaled`
-    from 0 to 1, `log_probs` (N, C); `classes` (C,).
+    from 0 to 1 by `scale`, `log_probs` (N, C); `classes` (C,).
     """
     found = explanation.found
     with replacing(path) as temporary, temporary.open("wb") as file:
@@ -169,7 +169,8 @@ def save(explanation: Explanation, path: Path) -> None:
             names=np.array(explanation.names),
             images=found.images,
             maps=found.maps,
-            scaled=min_max(found.maps),
+            scaled=min_max(found.maps, scale),
+            scale=np.array(scale),
             log_probs=found.log_probs,
             classes=np.array(explanation.classes),
         )

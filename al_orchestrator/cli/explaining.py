@@ -34,6 +34,13 @@ def saliency(
     noise: Annotated[
         float, typer.Option(help="smoothgrad: deviation, as a share of the span of values.", min=0)
     ] = 0.15,
+    scale: Annotated[
+        Literal["image", "row", "all"],
+        typer.Option(
+            help="What is scaled from 0 to 1: each map, each row of its pixels, or all maps "
+            "together."
+        ),
+    ] = "image",
     out: Annotated[
         Path | None,
         typer.Option(help="The folder to write into; <run>-saliency here if left out."),
@@ -51,7 +58,7 @@ def saliency(
     """Show where a run's learner looks: image, map and overlay as PNG, arrays as .npz.
 
     Files have a picture each, a sample has one a class and stands on the run's MLflow page too.
-    Maps are scaled over the whole image.
+    A map is scaled over the whole image; on one scale with `--scale all`, maps can be compared.
 
     Example: alo saliency quickstart --method gradcam
     """
@@ -73,11 +80,12 @@ def saliency(
     for file, why in explanation.skipped.items():
         typer.echo(f"left out {file}: {why}", err=True)
     folder = out or Path(f"{found.name}-saliency")
-    pictures = explaining.draw(explanation, folder)
-    explaining.save(explanation, folder / "saliency.npz")
+    pictures = explaining.draw(explanation, folder, scale)
+    explaining.save(explanation, folder / "saliency.npz", scale)
     if not images:
         try:
-            explaining.show(found, learner.config, folder.resolve(), below=f"saliency/{method}")
+            below = f"saliency/{method}" + ("" if scale == "image" else f"-{scale}")
+            explaining.show(found, learner.config, folder.resolve(), below=below)
         except TrackingError as error:
             typer.echo(f"not shown in MLflow: {error}", err=True)
     if not as_json:
@@ -87,6 +95,7 @@ def saliency(
     print_json(
         {
             "method": method,
+            "scale": scale,
             "arrays": str(folder / "saliency.npz"),
             "pictures": [str(path) for path in pictures],
             "images": [

@@ -13,12 +13,13 @@ from al_orchestrator.figures.classes import class_histogram, confusion_matrix
 from al_orchestrator.figures.contact_sheet import contact_sheet
 from al_orchestrator.figures.curves import Curve, learning_curves
 from al_orchestrator.figures.reliability import reliability_diagram
-from al_orchestrator.figures.saliency import min_max, saliency_sheet
+from al_orchestrator.figures.saliency import Scale, min_max, saliency_sheet
 
 __all__ = [
     "SUFFIXES",
     "Bar",
     "Curve",
+    "Scale",
     "class_histogram",
     "confusion_matrix",
     "contact_sheet",

@@ -45,18 +45,18 @@ def contact_sheet(images: npt.NDArray[np.uint8], captions: Sequence[str], path: 
             "least one image"
         )
     shown = sized(images[:MAX_IMAGES])
-    arrange(shown, captions[: len(shown)], len(images) - len(shown), path)
+    left_out = len(images) - len(shown)
+    foot = f"and {left_out} more" if left_out else ""
+    arrange(shown, captions[: len(shown)], foot, path)
 
 
-def arrange(
-    shown: npt.NDArray[np.uint8], captions: Sequence[str], left_out: int, path: Path
-) -> None:
-    """Writes images (B, H, W, 3) as they are, each above its caption, and how many are left out."""
+def arrange(shown: npt.NDArray[np.uint8], captions: Sequence[str], foot: str, path: Path) -> None:
+    """Writes images (B, H, W, 3) as they are, each above its caption, and a line at the foot."""
     from PIL import Image, ImageDraw, ImageFont
 
     lines = max(caption.count("\n") + 1 for caption in captions)
     grid = _Grid(len(shown), shown.shape[1], shown.shape[2], lines)
-    sheet = Image.new("RGB", (grid.width, grid.height + (_LINE + _GAP if left_out else 0)), _PAPER)
+    sheet = Image.new("RGB", (grid.width, grid.height + (_LINE + _GAP if foot else 0)), _PAPER)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(_FONT_SIZE)
     for number, (pixels, caption) in enumerate(zip(shown, captions, strict=True)):
@@ -65,8 +65,8 @@ def arrange(
         for line_number, line in enumerate(caption.split("\n")):
             at = (left, top + grid.image_height + 2 + line_number * _LINE)
             draw.text(at, _fitting(line, font, grid.image_width), fill=_INK, font=font)
-    if left_out:
-        draw.text((_GAP, grid.height), f"and {left_out} more", fill=_INK, font=font)
+    line = _fitting(foot, font, sheet.width - 2 * _GAP)
+    draw.text((_GAP, grid.height), line, fill=_INK, font=font)
     with replacing(path) as temporary:
         sheet.save(temporary, format="PNG")
 

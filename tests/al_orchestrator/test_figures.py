@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 from al_orchestrator.figures import (
     Bar,
     Curve,
+    Scale,
     class_histogram,
     confusion_matrix,
     contact_sheet,
@@ -174,15 +176,37 @@ def test_maps_are_scaled_over_the_whole_image_each_by_itself() -> None:
     assert min_max(maps).tolist() == [[[0, 0.25], [0.5, 1]], [[0, 0], [0, 0]]]
 
 
+def test_maps_are_scaled_over_the_image_over_rows_or_together() -> None:
+    maps = np.array([[[0, 1], [2, 4]], [[8, 8], [6, 8]]], np.float32)
+    assert min_max(maps).tolist() == [[[0, 0.25], [0.5, 1]], [[1, 1], [0, 1]]]
+    assert min_max(maps, "row").tolist() == [[[0, 1], [0, 1]], [[0, 0], [0, 1]]]
+    assert min_max(maps, "all").tolist() == [[[0, 0.125], [0.25, 0.5]], [[1, 1], [0.75, 1]]]
+    assert not min_max(np.full((2, 3, 3), 7, np.float32), "all").any()
+
+
+def test_a_saliency_sheet_says_how_maps_were_scaled(tmp_path: Path) -> None:
+    images = np.zeros((2, 96, 96, 1), np.uint8)
+    maps = np.zeros((2, 96, 96), np.float32)
+    feet: list[bytes] = []
+    for scale in get_args(Scale):
+        saliency_sheet(images, maps, ["", ""], tmp_path / "sheet.png", scale=scale)
+        with Image.open(tmp_path / "sheet.png") as image:
+            sheet = np.asarray(image)
+        foot = sheet[8 + 96 + 14 + 8 :]
+        assert (foot != 255).any()
+        feet.append(foot.tobytes())
+    assert len(set(feet)) == 3
+
+
 def test_a_saliency_sheet_shows_image_map_and_overlay(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 1), dtype=np.uint8)
     maps = np.zeros((2, 96, 96), np.float32)
     maps[0, 10, 20] = 7.0
-    saliency_sheet(images, maps, ["happy\nsad 0.9", ""], tmp_path / "sheet.png")
+    saliency_sheet(images, min_max(maps), ["happy\nsad 0.9", ""], tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as image:
         sheet = np.asarray(image)
-    # Two columns of three pictures of 96 pixels, 2 apart; two lines of captions.
-    assert sheet.shape == (8 + 96 + 28 + 8, 8 + 2 * (3 * 96 + 2 * 2 + 8), 3)
+    # Two columns of three pictures of 96 pixels, 2 apart; two lines of captions; a foot.
+    assert sheet.shape == (8 + 96 + 28 + 8 + 14 + 8, 8 + 2 * (3 * 96 + 2 * 2 + 8), 3)
     original, coloured, overlay = (sheet[8:104, 8 + at : 104 + at] for at in (0, 98, 196))
     assert (original == images[0]).all()
     assert (coloured[0, 0] == (0, 0, 4)).all()  # the dark end of the colours

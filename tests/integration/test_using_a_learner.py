@@ -259,6 +259,28 @@ def test_a_sample_is_explained_one_picture_a_class(root: Path, tmp_path: Path) -
     assert again == told
 
 
+def test_maps_of_a_sample_can_share_one_scale(root: Path, tmp_path: Path) -> None:
+    maps, scaled = {}, {}
+    for scale in ("image", "row", "all"):
+        words = ["saliency", "classifier", "--each", "2", "--scale", scale, "--json"]
+        words += ["--out", str(tmp_path / scale), "--root", str(root)]
+        told = json.loads(CliRunner().invoke(app, words).stdout)
+        assert told["scale"] == scale
+        with np.load(told["arrays"]) as arrays:
+            assert str(arrays["scale"]) == scale
+            maps[scale], scaled[scale] = arrays["maps"], arrays["scaled"]
+    assert (maps["image"] == maps["row"]).all()
+    assert (maps["image"] == maps["all"]).all()
+    lows, highs = maps["all"].min(), maps["all"].max()
+    np.testing.assert_allclose(scaled["all"], (maps["all"] - lows) / (highs - lows), atol=1e-6)
+    assert (scaled["all"].max(axis=(1, 2)) == 1).sum() == 1  # of all images, one is the strongest
+    assert (scaled["image"].max(axis=(1, 2)) == 1).all()
+    assert (scaled["row"].max(axis=2) == 1).all()
+    [name] = {path.name for path in (tmp_path / "all").glob("*.png")} & {"happy.png"}
+    sheets = {scale: (tmp_path / scale / name).read_bytes() for scale in scaled}
+    assert len(set(sheets.values())) == 3
+
+
 def test_an_ensemble_is_not_explained(root: Path, tmp_path: Path) -> None:
     several = {"name": "ensemble", "members": 2, "member": {**FIELDS["trainer"], "epochs": 1}}
     run_to_its_end(
