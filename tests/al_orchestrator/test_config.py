@@ -195,7 +195,8 @@ LEFT_TO_THE_USER = {
         "trainer.start_from=best.pt",
         "trainer.epochs=10",
         "trainer.optimizer.lr=0.001",
-    ]
+    ],
+    "vgg_finetune": ["trainer.start_from=checkpoint.pt"],
 }
 """Presets whose source leaves values unknown, and any values for them."""
 

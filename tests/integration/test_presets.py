@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from typer.testing import CliRunner
 
 from al_orchestrator import Experiment, load_config
+from al_orchestrator.cli import app
+from al_orchestrator.pool import Pool
+from al_orchestrator.predicting import learner_of
+from al_orchestrator.run_dir import Workspace
 from trainers import FERClassifier
 
 if TYPE_CHECKING:
@@ -35,6 +40,35 @@ def test_a_tiny_preset_runs_to_its_end(tmp_path: Path, preset: str) -> None:
     for each in done:
         assert all(np.isfinite(value) for value in each.metrics.values())
         assert 0 <= each.metrics["test/balanced_accuracy"] <= 1
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_both_stages_of_the_tiny_vgg_run_one_after_the_other(tmp_path: Path, merge: bool) -> None:
+    small = ["dataset.num_train=40", "dataset.num_val=20", "dataset.num_test=14"]
+    small += ["budget.initial=20", "budget.batch_size=10", "executor=in_process"]
+    small += ["tracking={name: nothing}", "trainer.epochs=1"]
+
+    def train(preset: str, *changes: str) -> tuple[Path, dict[str, Any]]:
+        words = ["train", str(PRESETS / "tiny" / f"{preset}.yaml"), "--root", str(tmp_path)]
+        words += [word for change in (*small, *changes) for word in ("--set", change)]
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0, result.output
+        run = Workspace(tmp_path).run(f"{preset}-all")
+        with Pool(run.ledger, read_only=True) as pool:
+            stage = dict(pool.stage(0, "train") or {})
+        return run.folder, stage
+
+    folder, first = train("vgg")
+    # Where the preset's own head says it lies.
+    checkpoint = folder / "round-000/train.attempt-1/checkpoint.pt"
+    assert (folder / first["checkpoint"]) == checkpoint
+    start, merging = f"trainer.start_from={checkpoint}", f"validation.merge={str(merge).lower()}"
+    folder, second = train("vgg_finetune", start, merging)
+    assert second["initial_digest"] == first["checkpoint_digest"]
+    assert second["checkpoint_digest"] != first["checkpoint_digest"]
+    assert learner_of(Workspace(tmp_path).run(folder.name)).labelled == (60 if merge else 40)
+    measured = {name for name in second["metrics"] if name.startswith(("validation/", "best/"))}
+    assert bool(measured) == (not merge)
 
 
 def poster(preset: str) -> FERClassifier:
