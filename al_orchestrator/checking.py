@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from al_orchestrator.ancestry import refusal_of_start, start_of
 from al_orchestrator.config import ExperimentConfig
 from al_orchestrator.controller import outputs_of
 from al_orchestrator.datasets import PackedDataset, pack, verify
@@ -48,8 +49,11 @@ def _checked(config: ExperimentConfig, data: PackedDataset) -> Splits:
     shape, classes = data.manifest.image_shape, data.manifest.classes
     try:
         config.trainer.check(image_shape=shape, num_classes=len(classes))
+        reason = refusal_of_start(start_of(config), data.manifest)
     except TrainingError as error:
         raise ConfigError(f"trainer {config.trainer.name}: {error}") from error
+    if reason is not None:
+        raise ConfigError(f"trainer {config.trainer.name}: {reason}")
     try:
         strategy = config.strategy.named(classes)
     except StrategyError as error:

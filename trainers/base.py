@@ -108,6 +108,9 @@ class TrainTask:
     device: str  # "cpu", "cuda", "cuda:0"
     previous: Path | None = None  # last round's checkpoint, for `warm_start`
     resume_from: Path | None = None  # an earlier attempt's folder
+    origin: Mapping[str, object] = field(default_factory=dict)
+    """What the checkpoint is to remember of where its images come from: numbers, words, lists.
+    Written and never read by a fit; `Trainer.record_of` gives it back."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,6 +282,16 @@ class Trainer(BaseModel, ABC):
     def starting_file(self) -> Path | None:
         """The learner of elsewhere that round 0 goes on from, if there is one."""
         return None
+
+    def record_of(self, checkpoint: Path) -> Mapping[str, object]:  # noqa: ARG002 - for who keeps one
+        """What a checkpoint remembers: `mean` and `std` of its images, and `TrainTask.origin`.
+
+        Empty where it remembers nothing.
+
+        Raises:
+            TrainingError: It cannot be read.
+        """
+        return {}
 
     def once_started(self) -> Self:
         """This trainer once round 0 is trained: without what round 0 alone reads."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -43,7 +44,8 @@ class FERClassifier(Recipe, Trainer):
     """Weights at the start of a round; `from_pretrained` unless set, if the encoder has a file."""
     start_from: Path | None = None
     """Checkpoint of a learner like this one, head and all, that round 0 goes on from; for
-    `weights: warm_start`. Its own optimiser and schedule are not taken along."""
+    `weights: warm_start`. Its own optimiser and schedule are not taken along. Its classes have to
+    be the dataset's in the same order, its images like the dataset's in mean and deviation."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the embedding hidden from the head in training, and in posterior draws."""
     center_loss: CenterLoss | None = None
@@ -122,6 +124,12 @@ class FERClassifier(Recipe, Trainer):
     @override
     def starting_file(self) -> Path | None:
         return self.start_from
+
+    @override
+    def record_of(self, checkpoint: Path) -> Mapping[str, object]:
+        from trainers.deep.start import record_of
+
+        return record_of(checkpoint)
 
     @override
     def once_started(self) -> FERClassifier:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from al_orchestrator.ancestry import origin
 from al_orchestrator.controller.pretraining import Pretraining
 from al_orchestrator.controller.rooms import Rooms
 from al_orchestrator.controller.workers import Workers
@@ -57,6 +58,7 @@ class Learner:
                 device=self._rooms.executor().device,
                 previous=recorded_checkpoint(self._rooms, last) if last else None,
                 resume_from=resume_from,
+                origin=origin(manifest),
             )
 
         return task

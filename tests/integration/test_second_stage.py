@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 
 from al_orchestrator import Experiment
@@ -106,6 +107,59 @@ def test_a_start_that_does_not_fit_is_refused_before_a_run_is_created(tmp_path: 
         with pytest.raises(ConfigError, match=words):
             Experiment.open(configured("second", trainer=trainer), root=tmp_path)
     assert not (tmp_path / "second").exists()
+
+
+def starting_at(file: Path, **fields: Any) -> ExperimentConfig:
+    trainer = {**TRAINER, "weights": "warm_start", "start_from": file}
+    return configured("second", trainer=trainer, **fields)
+
+
+def rewritten(checkpoint: Path, **changes: Any) -> Path:
+    """The same learner with another record; what is None is taken out of it."""
+    content = torch.load(checkpoint, weights_only=True)
+    meta = content["meta"]
+    for name, value in changes.items():
+        record = meta if name in {"mean", "std"} else meta["origin"]
+        assert name in record
+        record[name] = value
+        if value is None:
+            del record[name]
+    file = checkpoint.with_name("rewritten.pt")
+    torch.save(content, file)
+    return file
+
+
+def test_a_start_is_refused_where_it_says_that_it_saw_other_images_or_classes(
+    tmp_path: Path,
+) -> None:
+    checkpoint, _ = train(configured("first"), tmp_path)
+    meta = torch.load(checkpoint, weights_only=True)["meta"]
+    [mean], [std], classes = meta["mean"], meta["std"], meta["origin"]["classes"]
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"classes": [*classes[1:], classes[0]]}, f"start_from tells {classes[1]}, .* apart, in"),
+        ({"channel_order": "bgr"}, "start_from saw colours as bgr"),
+        ({"mean": [mean + 0.06 * std]}, "start_from saw images normalised by mean"),
+        ({"mean": [mean - 0.06 * std]}, "start_from saw images normalised by mean"),
+        ({"std": [1.06 * std]}, "take a checkpoint of images like these"),
+        ({"std": [1.0], "mean": [0.0]}, "mean 0.0000 and deviation 1.0000"),
+    ]
+    for changes, words in refused:
+        with pytest.raises(ConfigError, match=words):
+            Experiment.open(starting_at(rewritten(checkpoint, **changes)), root=tmp_path)
+    assert not (tmp_path / "second").exists()
+
+
+def test_a_start_may_differ_a_little_or_remember_nothing(tmp_path: Path) -> None:
+    checkpoint, _ = train(configured("first"), tmp_path)
+    meta = torch.load(checkpoint, weights_only=True)["meta"]
+    [mean], [std] = meta["mean"], meta["std"]
+    nothing = {"mean": None, "std": None, "classes": None, "channel_order": None}
+    alike = {"mean": [mean + 0.03 * std], "std": [0.97 * std]}
+    for number, changes in enumerate((nothing, alike)):
+        config = starting_at(rewritten(checkpoint, **changes))
+        again, _ = train(config.model_copy(update={"name": f"run-{number}"}), tmp_path)
+        # What it remembers is its own: it was measured through it.
+        assert torch.load(again, weights_only=True)["meta"]["mean"] == [mean]
 
 
 @pytest.mark.parametrize(

@@ -228,6 +228,7 @@ def _meta(task: TrainTask, progress: Progress) -> dict[str, object]:
         "mode": asdict(progress.mode),
         "mean": list(task.images.mean),
         "std": list(task.images.std),
+        "origin": dict(task.origin),
         "labelled": len(task.labelled),
         "epochs": len(progress.history),
         "encoder_digest": progress.encoder_digest,

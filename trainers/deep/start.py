@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainers.base import TrainingError, TrainTask
+from trainers.deep import checkpoints
 from trainers.deep.checkpoints import digest_of_weights
 from trainers.deep.importing import ImportedEncoder
 from trainers.deep.networks import (
@@ -64,6 +65,15 @@ def starting_network(
 def earlier_learner(trainer: FERClassifier, task: TrainTask) -> Path | None:
     """The checkpoint that a fit goes on from, if it does."""
     return (task.previous or trainer.start_from) if trainer.weights == "warm_start" else None
+
+
+def record_of(path: Path) -> dict[str, object]:
+    """See `Trainer.record_of`; of a checkpoint we wrote, also one that was adopted."""
+    meta = checkpoints.load(path).get("meta")
+    if not isinstance(meta, dict):
+        return {}
+    seen = {name: meta[name] for name in ("mean", "std") if name in meta}
+    return {**seen, **meta.get("origin", {})}
 
 
 def fresh_network(
