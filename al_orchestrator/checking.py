@@ -49,7 +49,9 @@ def _checked(config: ExperimentConfig, data: PackedDataset) -> Splits:
     shape, classes = data.manifest.image_shape, data.manifest.classes
     try:
         config.trainer.check(image_shape=shape, num_classes=len(classes))
-        reason = refusal_of_start(start_of(config), data.manifest)
+        reason = refusal_of_start(
+            start_of(config), data.manifest, validation=splits.validation, test=splits.test
+        )
     except TrainingError as error:
         raise ConfigError(f"trainer {config.trainer.name}: {error}") from error
     if reason is not None:

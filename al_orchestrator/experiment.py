@@ -14,6 +14,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Literal, Self
 
+from al_orchestrator.ancestry import start_of
 from al_orchestrator.checking import checked_data
 from al_orchestrator.config import (
     ExperimentConfig,
@@ -214,7 +215,8 @@ class Experiment:
             )
         if not known:
             with pool.commit() as entry:
-                entry.event("starts_from", {"file": str(file), "digest": digest})
+                merged = start_of(self._rooms.config).get("merged", "")
+                entry.event("starts_from", {"file": str(file), "digest": digest, "merged": merged})
 
     def _record_marks(self) -> None:
         """Puts on record what is done against the protocol; what was done once stays there."""

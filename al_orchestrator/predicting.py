@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from al_orchestrator.ancestry import was_merged
 from al_orchestrator.config import ExperimentConfig, load_config
 from al_orchestrator.datasets import PackedDataset, load
 from al_orchestrator.datasets.base import Manifest, Split
@@ -283,8 +284,8 @@ def evaluate(learner: Learner, data: PackedDataset, split: Split = "test") -> Ev
     Classes are matched by name, so their order may differ.
 
     Raises:
-        ConfigError: Classes or shape differ, the split has no labelled image, or it is a val
-            split that the learner has learned from.
+        ConfigError: Classes or shape differ, the split has no labelled image, or it holds images of
+            a val split that the learner, or one it went on from, has learned from.
     """
     manifest = data.manifest
     if set(manifest.classes) != set(learner.classes):
@@ -302,8 +303,9 @@ def evaluate(learner: Learner, data: PackedDataset, split: Split = "test") -> Ev
         raise ConfigError(f"the {split} split has no labelled image")
     if split != "train" and _has_learned_from(learner, manifest, rows):
         raise ConfigError(
-            f"{learner.run} has learned from its val split (validation.merge), and the {split} "
-            "split holds images of it, so a measure on it would be one of training; take another"
+            f"{learner.run} has learned from a val split, its own or that of a stage before it "
+            f"(validation.merge), and the {split} split holds images of it, so a measure on it "
+            "would be one of training; take another"
         )
     code = np.array([learner.classes.index(name) for name in manifest.classes])
     with tempfile.TemporaryDirectory(prefix="alo-evaluate-") as folder:
@@ -313,10 +315,14 @@ def evaluate(learner: Learner, data: PackedDataset, split: Split = "test") -> Ev
 
 
 def _has_learned_from(learner: Learner, manifest: Manifest, rows: npt.NDArray[np.int64]) -> bool:
+    hashes = manifest.image_hashes[rows]
+    if was_merged(learner.trainer.record_of(learner.checkpoint), hashes).any():
+        return True
     if not learner.config.validation.merge or not learner.labelled:
         return False
+    # Of a run whose checkpoints remember nothing.
     merged = learner.manifest.image_hashes[learner.manifest.splits == "val"]
-    return bool(np.isin(manifest.image_hashes[rows], merged).any())
+    return bool(np.isin(hashes, merged).any())
 
 
 @dataclass(frozen=True, eq=False)

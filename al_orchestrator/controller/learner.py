@@ -44,6 +44,9 @@ class Learner:
         number, manifest = current.number, self._rooms.data.manifest
         ids, labels = self._rooms.pool.labelled(number)
         last = self._rooms.pool.stage(number - 1, "train") if number else None
+        started = [e.detail for e in self._rooms.pool.events() if e.kind == "starts_from"]
+        before = started[-1].get("merged", "") if started else ""
+        remembered = origin(self._rooms.config, manifest, before)
 
         def task(out_dir: Path, resume_from: Path | None) -> TrainTask:
             return TrainTask(
@@ -58,7 +61,7 @@ class Learner:
                 device=self._rooms.executor().device,
                 previous=recorded_checkpoint(self._rooms, last) if last else None,
                 resume_from=resume_from,
-                origin=origin(manifest),
+                origin=remembered,
             )
 
         return task

@@ -13,11 +13,12 @@ import torch
 from pydantic import ValidationError
 
 from al_orchestrator import Experiment
+from al_orchestrator.ancestry import refusal_of_start
 from al_orchestrator.checking import on_all_labels
 from al_orchestrator.config import ExperimentConfig, marks_of
 from al_orchestrator.datasets import pack
 from al_orchestrator.errors import ConfigError, JobFailed, RunMismatch
-from al_orchestrator.predicting import evaluate, learner_of
+from al_orchestrator.predicting import evaluate, learner_from_file, learner_of
 from al_orchestrator.run_dir import Workspace
 
 pytestmark = pytest.mark.torch
@@ -75,7 +76,7 @@ def test_the_second_stage_starts_where_the_first_ended_and_learns_from_val_too(
     data = pack(second.dataset, tmp_path)
     assert evaluate(learners["first"], data, "val").images == 30
     assert evaluate(learners["second"], data, "test").images == 20
-    with pytest.raises(ConfigError, match=r"second-all has learned from its val split"):
+    with pytest.raises(ConfigError, match=r"second-all has learned from a val split, its own"):
         evaluate(learners["second"], data, "val")
     # Nor under another name: in a dataset whose test split holds what was merged.
     roles = {"train": "train", "val": "test", "test": "val"}
@@ -127,6 +128,43 @@ def rewritten(checkpoint: Path, **changes: Any) -> Path:
     file = checkpoint.with_name("rewritten.pt")
     torch.save(content, file)
     return file
+
+
+def test_what_was_merged_once_validates_nothing_that_comes_after(tmp_path: Path) -> None:
+    first, _ = train(configured("first"), tmp_path)
+    merging = {**TRAINER, "weights": "warm_start", "start_from": first}
+    config = configured("merged", trainer=merging, validation={"merge": True})
+    second, _ = train(config, tmp_path)
+    # Nothing of it is asked in the third stage itself, and all its rounds remember.
+    config = starting_at(second, validation={"size": 0})
+    with Experiment.open(config, root=tmp_path) as experiment:
+        assert len(list(experiment.rounds())) == 2
+    third = learner_of(Workspace(tmp_path).run("second"))
+    data = pack(config.dataset, tmp_path)
+    for checkpoint in (second, third.checkpoint):
+        for validation in ({"size": 30}, {"size": 1}, {}):
+            after = starting_at(checkpoint, validation=validation)
+            after = after.model_copy(update={"name": "after"})
+            size = validation.get("size", 30)
+            words = rf"has learned from {size} of the {size} validation .* set validation.merge to"
+            with pytest.raises(ConfigError, match=words):
+                Experiment.open(after, root=tmp_path)
+    with pytest.raises(ConfigError, match="a val split, its own or that of a stage before it"):
+        evaluate(third, data, "val")
+    assert evaluate(third, data, "test").images == 20
+    # By the images themselves: neither another dataset's name for them nor an adopted copy helps.
+    roles = {"train": "train", "val": "test", "test": "val"}
+    swapped = np.array([roles[split] for split in data.manifest.splits.tolist()])
+    exchanged = replace(data, manifest=replace(data.manifest, splits=swapped))
+    held_out = exchanged.manifest.ids[swapped == "test"]
+    record = third.trainer.record_of(third.checkpoint)
+    none = held_out[:0]
+    reason = refusal_of_start(record, exchanged.manifest, validation=none, test=held_out)
+    assert "30 of the 30 test images" in str(reason)
+    assert refusal_of_start(record, data.manifest, validation=none, test=held_out[:0]) is None
+    adopted = learner_from_file(third.checkpoint, configured("x"), data, tmp_path)
+    with pytest.raises(ConfigError, match="a val split, its own or that of a stage before it"):
+        evaluate(adopted, data, "val")
 
 
 def test_a_start_is_refused_where_it_says_that_it_saw_other_images_or_classes(

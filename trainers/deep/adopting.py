@@ -21,6 +21,7 @@ from trainers.deep.networks import (
     with_centers,
     with_views,
 )
+from trainers.deep.start import record_of
 from trainers.fer_classifier import FERClassifier
 
 HEADS = ("fc", "linear", "lin3", "VIT.head.linear", "head.linear", "head", "classifier")
@@ -68,7 +69,8 @@ def adopt_learner(
         {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
     )
     mode = Mode("float32", channels_last=True, threads=torch.get_num_threads())
-    save_learner(to, network, {"mode": asdict(mode), "adopted_from": str(file)})
+    meta = {"mode": asdict(mode), "adopted_from": str(file), "origin": record_of(file)}
+    save_learner(to, network, meta)
     taken = {name.removeprefix("encoder.") for name in state}
     ignored = tuple(name for name in imported.report.ignored if not _is_taken(name))
     return {"matched": tuple(sorted(taken - set(missing))), "missing": missing, "ignored": ignored}
