@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -80,6 +81,22 @@ class Ensemble(Trainer):
     @override
     def starting_encoder(self) -> Encoder | None:
         return self.member.starting_encoder()
+
+    @property
+    @override
+    def starting_file(self) -> Path | None:
+        return self.member.starting_file
+
+    @override
+    def once_started(self) -> Ensemble:
+        return self.model_copy(update={"member": self.member.once_started()})
+
+    @override
+    def record_of(self, checkpoint: Path) -> Mapping[str, object]:
+        """Of a bundle what its members remember, who have all seen the same."""
+        from trainers.deep.start import record_of
+
+        return record_of(checkpoint)
 
     @override
     def pretrained(self, weights: Path) -> Ensemble:

@@ -212,7 +212,7 @@ def _learner(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
             *_each(
                 f"weights of {start}, with whatever labels it was trained on"
                 for s in statuses
-                if (start := getattr(s.config.trainer, "start_from", None)) is not None
+                if (start := s.config.trainer.starting_file) is not None
             ),
             *(
                 [f"weights {', '.join(sorted(encoders))}, checked before each round"]

@@ -167,6 +167,24 @@ def test_what_was_merged_once_validates_nothing_that_comes_after(tmp_path: Path)
         evaluate(adopted, data, "val")
 
 
+def test_members_of_an_ensemble_start_under_the_same_rules(tmp_path: Path) -> None:
+    first, _ = train(configured("first", validation={"merge": True}), tmp_path)
+    member = {**TRAINER, "weights": "warm_start", "start_from": first}
+    several = {"name": "ensemble", "members": 2, "member": member}
+    with pytest.raises(ConfigError, match=r"learned from 30 of the 30 validation images"):
+        Experiment.open(configured("several", trainer=several), root=tmp_path)
+    config = configured("several", trainer=several, validation={"size": 0})
+    with Experiment.open(config, root=tmp_path) as experiment:
+        next(experiment.rounds())
+    first.unlink()
+    with Experiment.open(config, root=tmp_path) as experiment:
+        assert list(experiment.rounds())
+    assert "round 0 goes on from a learner of elsewhere" in marks_of(config)
+    learner = learner_of(Workspace(tmp_path).run("several"))
+    with pytest.raises(ConfigError, match="a val split, its own or that of a stage before it"):
+        evaluate(learner, pack(config.dataset, tmp_path), "val")
+
+
 def test_a_start_is_refused_where_it_says_that_it_saw_other_images_or_classes(
     tmp_path: Path,
 ) -> None:

@@ -72,6 +72,8 @@ def record_of(path: Path) -> dict[str, object]:
     meta = checkpoints.load(path).get("meta")
     if not isinstance(meta, dict):
         return {}
+    if "members" in meta:  # a bundle
+        meta = meta["members"][0]
     seen = {name: meta[name] for name in ("mean", "std") if name in meta}
     return {**seen, **meta.get("origin", {})}
 
