@@ -43,7 +43,7 @@ def split(manifest: Manifest, config: ExperimentConfig) -> Splits:
 
     Raises:
         ConfigError: The budget does not fit the pool, a label that is needed is unknown, or a rule
-            looks at a validation set that is empty.
+            or a schedule looks at a validation set that is empty.
     """
     if config.validation.merge:
         merged = np.where(manifest.splits == "val", "train", manifest.splits)
@@ -62,6 +62,12 @@ def split(manifest: Manifest, config: ExperimentConfig) -> Splits:
     )
     if reason is not None:
         raise ConfigError(reason)
+    follower = config.trainer.follows_validation()
+    if follower is not None and not len(sets.validation):
+        raise ConfigError(
+            f"{follower} follows the validation set, and the {config.validation.split} split has "
+            "no usable image; take another schedule, or data with such a split"
+        )
     return sets
 
 

@@ -274,6 +274,10 @@ class Trainer(BaseModel, ABC):
             "fer_classifier, or labels that are one class each (of FER+: dataset.labels: ferplus)"
         )
 
+    def follows_validation(self) -> str | None:
+        """The setting by which `fit` needs a validation set; None if it fits without one."""
+        return None
+
     def starting_encoder(self) -> Encoder | None:
         """The encoder it trains on or from; None for a learner without one."""
         return None

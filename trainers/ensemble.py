@@ -124,6 +124,10 @@ class Ensemble(Trainer):
         return predict_ensemble(self, task)
 
     @override
+    def follows_validation(self) -> str | None:
+        return self.member.follows_validation()
+
+    @override
     def refusal_of_shares(self) -> str | None:
         return self.member.refusal_of_shares()
 

@@ -193,6 +193,10 @@ class FERClassifier(Recipe, Trainer):
         return predict_classifier(self, task)
 
     @override
+    def follows_validation(self) -> str | None:
+        return "schedule plateau" if self.schedule.name == "plateau" else None
+
+    @override
     def refusal_of_shares(self) -> str | None:
         if self.center_loss is not None:
             return (

@@ -32,6 +32,11 @@ class Validation(BaseModel):
     merge: bool = False
     """The val split belongs to the pool: it is learned from, and nothing is validated on it."""
 
+    @property
+    def may_be_there(self) -> bool:
+        """Whether there is a set to look at, if the dataset has the split."""
+        return self.size != 0 and not self.merge
+
     @model_validator(mode="after")
     def _merged_is_gone(self) -> Self:
         if self.merge and self.size:
@@ -156,12 +161,24 @@ class ExperimentConfig(BaseModel):
     def _rules_look_at_what_they_may(self) -> Self:
         reason = stopping_refusal(
             self.stop,
-            has_validation=self.validation.size != 0,
+            has_validation=self.validation.may_be_there,
             may_read_test="test_selection" in self.protocol.allow,
         )
         if reason is not None:
             raise ValueError(reason)
         return self
+
+    @model_validator(mode="after")
+    def _what_follows_a_validation_set_has_one(self) -> Self:
+        follower = self.trainer.follows_validation()
+        if follower is None or self.validation.may_be_there:
+            return self
+        why = (
+            "validation.merge puts it into the pool; leave merge out, or take another schedule"
+            if self.validation.merge
+            else "validation.size is 0; set it, or take another schedule"
+        )
+        raise ValueError(f"{follower} follows the validation set, and there is none: {why}")
 
 
 _KNOWN_BEFORE = frozenset({"labelled_ids", "labelled_embeddings", "labelled_labels"})

@@ -22,7 +22,7 @@ from al_orchestrator.config import ExperimentConfig, load_config
 from al_orchestrator.config.source import Override, read_source
 from al_orchestrator.errors import ConfigError
 from al_orchestrator.files import digest_of_json
-from al_orchestrator.metric_names import lower_is_better
+from al_orchestrator.metric_names import is_of_validation_set, lower_is_better
 from al_orchestrator.reports.curves import FINISHED
 from al_orchestrator.reports.runs import status_of
 from al_orchestrator.run_dir import Workspace
@@ -166,6 +166,13 @@ def load_tuning(path: str | Path) -> Tuning:
     if any(trial.config.validation.split == "test" for trial in plan.trials):
         raise ConfigError(
             f"{path} would tune by the test set, which is validation.split here; it decides nothing"
+        )
+    none = next((t.config for t in plan.trials if not t.config.validation.may_be_there), None)
+    if none is not None and is_of_validation_set(config.metric):
+        raise ConfigError(
+            f"{path} searches by {config.metric}, and there is no validation set, as "
+            f"validation.{'merge is true' if none.validation.merge else 'size is 0'} in "
+            f"{config.base}; change it there, or under set:"
         )
     return tuning
 

@@ -17,7 +17,7 @@ from al_orchestrator.ancestry import refusal_of_start
 from al_orchestrator.checking import on_all_labels
 from al_orchestrator.config import ExperimentConfig, marks_of
 from al_orchestrator.datasets import pack
-from al_orchestrator.errors import ConfigError, JobFailed, RunMismatch
+from al_orchestrator.errors import ConfigError, RunMismatch
 from al_orchestrator.predicting import evaluate, learner_from_file, learner_of
 from al_orchestrator.run_dir import Workspace
 
@@ -87,13 +87,26 @@ def test_the_second_stage_starts_where_the_first_ended_and_learns_from_val_too(
     assert evaluate(learners["first"], exchanged, "test").images == 30
 
 
-def test_what_needs_a_validation_set_says_so_where_it_is_merged(tmp_path: Path) -> None:
+def test_what_needs_a_validation_set_is_refused_where_it_is_merged() -> None:
     with pytest.raises(ValidationError, match="none to draw 5 images from"):
         configured("run", validation={"merge": True, "size": 5})
     plateau = {**TRAINER, "schedule": {"name": "plateau"}}
-    config = configured("run", trainer=plateau, validation={"merge": True})
-    with pytest.raises(JobFailed, match="plateau follows the validation set, and there is none"):
-        train(config, tmp_path)
+    several = {"name": "ensemble", "members": 2, "member": plateau}
+    for trainer in (plateau, several):
+        for validation, words in (({"merge": True}, "merge puts it"), ({"size": 0}, "size is 0")):
+            with pytest.raises(ValidationError, match=f"plateau follows the val.*{words}"):
+                configured("run", trainer=trainer, validation=validation)
+    with pytest.raises(ValidationError, match="patience looks at the validation set"):
+        configured("run", stop=[{"name": "patience"}], validation={"merge": True})
+
+
+def test_a_schedule_without_a_val_split_to_follow_is_refused_with_the_data(tmp_path: Path) -> None:
+    dataset = {"name": "faces", "image_size": 16, "num_train": 60, "num_val": 0, "num_test": 20}
+    plateau = {**TRAINER, "schedule": {"name": "plateau"}}
+    config = configured("run", trainer=plateau, validation={}, dataset=dataset)
+    with pytest.raises(ConfigError, match="and the val split has no usable image"):
+        Experiment.open(config, root=tmp_path)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_start_that_does_not_fit_is_refused_before_a_run_is_created(tmp_path: Path) -> None:

@@ -51,10 +51,11 @@ def fit_classifier(trainer: FERClassifier, task: TrainTask) -> TrainReport:
         TrainingError: See `Trainer.fit`.
     """
     check_task(task)
-    if trainer.schedule.name == "plateau" and not len(task.validation):
+    follower = trainer.follows_validation()
+    if follower is not None and not len(task.validation):
         raise TrainingError(
-            "schedule plateau follows the validation set, and there is none; "
-            "set validation.size, or another schedule"
+            f"{follower} follows the validation set, and there is none; set validation.size, or "
+            "take another schedule"
         )
     started = time.perf_counter()
     progress = open_progress(trainer, task)

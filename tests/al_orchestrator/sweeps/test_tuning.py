@@ -208,9 +208,13 @@ def test_a_setting_whose_runs_fail_comes_last_and_never_wins(tmp_path: Path) -> 
 
 @pytest.mark.torch
 def test_without_a_validation_set_there_is_nothing_to_tune_by(tmp_path: Path) -> None:
-    base = BASE.replace("validation: {size: 60}\n", "validation: {size: 0}\n")
-    tuning = search(tmp_path, "space: {trainer.l2: [1.0]}\nsearch: {name: grid}\n", base)
-    with pytest.raises(ConfigError, match=r"has no validation/balanced_accuracy; it has .*test/"):
+    grid = "space: {trainer.l2: [1.0]}\nsearch: {name: grid}\n"
+    for settings, words in (("{size: 0}", "size is 0"), ("{merge: true}", "merge is true")):
+        base = BASE.replace("validation: {size: 60}\n", f"validation: {settings}\n")
+        with pytest.raises(ConfigError, match=rf"no validation set, as validation\.{words}"):
+            search(tmp_path, grid, base)
+    tuning = search(tmp_path, grid + "metric: validation/none\n")
+    with pytest.raises(ConfigError, match=r"has no validation/none; it has .*test/"):
         tune(tuning, tmp_path / "runs", Driver(tmp_path / "runs"))
 
 
