@@ -66,6 +66,20 @@ class Erasing(BaseModel):
         return self
 
 
+class Noise(BaseModel):
+    """Gaussian noise on some images in training, on every pixel and channel by itself.
+
+    It is added to views before they are normalised, and what leaves 0..255 is clipped.
+    """
+
+    model_config = _FROZEN
+
+    share: float = Field(default=0.25, gt=0, le=1)
+    """Of the images that get noise."""
+    variance: float = Field(default=30.0, gt=0)
+    """Of pixels in 0..255."""
+
+
 class StopRules(BaseModel):
     """When a fit has learnt what it can; accuracies are running ones of the training epoch.
 
@@ -130,6 +144,8 @@ class Recipe(BaseModel):
     """Random views of training images. Scoring uses them only where that is declared."""
     erasing: Erasing | None = None
     """Rectangles taken out of views of training images."""
+    noise: Noise | None = None
+    """Grain over views of training images."""
     stopping: StopRules = StopRules()
     """When to stop before the cap of epochs."""
     validate_every: int = Field(default=1, ge=1)

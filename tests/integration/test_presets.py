@@ -100,3 +100,10 @@ def test_adam_takes_the_same_steps_by_a_third_of_the_loss_and_of_epsilon() -> No
         published.step()
         ours.step()
     torch.testing.assert_close(by_third, by_whole, rtol=1e-9, atol=0)
+
+
+def test_poster_adds_the_published_noise_on_raf_db_and_none_on_affectnet() -> None:
+    noise = poster("poster_v1_rafdb").noise
+    assert noise is not None
+    assert (noise.share, noise.variance) == (0.25, 30)
+    assert poster("poster_v1_affectnet").noise is None

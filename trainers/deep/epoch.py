@@ -19,6 +19,7 @@ from trainers.deep.erasing import kept_pixels
 from trainers.deep.images import Normaliser, Pixels
 from trainers.deep.losses.centers import gradient_step, moving_average_step, sparse_center_loss
 from trainers.deep.networks import Network
+from trainers.deep.noise import with_noise
 from trainers.deep.optimizing import climbed
 from trainers.deep.seeding import generator
 from trainers.deep.statistics import untouched_statistics
@@ -211,6 +212,7 @@ def _minibatches(
     sizes = minibatch_sizes(count, recipe.batch_size)
     together = max(1, VIEWS_AT_A_TIME // recipe.batch_size)
     erasing, holes = recipe.erasing, generator(setting.seed, "erasing", setting.number)
+    grains = generator(setting.seed, "noise", setting.number)
     start = 0
     for first in range(0, len(sizes), together):
         group = sizes[first : first + together]
@@ -218,6 +220,8 @@ def _minibatches(
         start += sum(group)
         pixels = examples.pixels.take(positions)
         seen = views.apply(pixels, draws[positions].to(pixels.device))
+        if recipe.noise is not None:
+            seen = with_noise(seen, recipe.noise, grains)
         normalised = examples.normalise(seen)
         if erasing is not None:
             size, areas = normalised.shape[2:], (erasing.min_area, erasing.max_area)
