@@ -12,6 +12,7 @@ from al_orchestrator.config import ExperimentConfig
 from al_orchestrator.controller import outputs_of
 from al_orchestrator.datasets import PackedDataset, pack, verify
 from al_orchestrator.errors import ConfigError
+from al_orchestrator.explanations import sample_of
 from al_orchestrator.run_dir import Workspace
 from al_orchestrator.seed_sets import Stratified
 from al_orchestrator.splits import Splits, split
@@ -65,6 +66,9 @@ def _checked(config: ExperimentConfig, data: PackedDataset) -> Splits:
         reason = _refused_votes(config)
     if reason is not None:
         raise ConfigError(reason)
+    reason = _refused_sheets(config, data)
+    if reason is not None:
+        raise ConfigError(f"reports.saliency: {reason}")
     for each, size in _selections(config, strategy, len(splits.pool)):
         reason = each.refusal(size)
         if reason is not None:
@@ -95,6 +99,15 @@ def _refused_pretraining(
             "they have to run at the same time, so raise resources.workers"
         )
     return None
+
+
+def _refused_sheets(config: ExperimentConfig, data: PackedDataset) -> str | None:
+    asked = config.reports.saliency
+    if asked is None:
+        return None
+    if not len(sample_of(data.manifest, config.seed, split=asked.split, each=asked.each)):
+        return f"the {asked.split} split has no labelled image; take another split"
+    return config.trainer.refusal(frozenset({"log_probs", "saliency"}))
 
 
 def _refused_votes(config: ExperimentConfig) -> str | None:

@@ -32,8 +32,8 @@ def _clean_run(run: RunDir) -> None:
     with Pool(run.ledger, read_only=True) as pool:
         for each in pool.rounds():
             if each.state is RoundState.CLOSED:
-                trained = pool.stage(each.number, "train") or {}
-                run.tidy(each.number, kept_of(trained))
+                trained, explained = (pool.stage(each.number, n) for n in ("train", "explain"))
+                run.tidy(each.number, kept_of(trained, explained))
 
 
 def _size(root: Path) -> int:

@@ -21,6 +21,7 @@ from al_orchestrator.datasets.photos import names_below
 from al_orchestrator.encoder_store import EncoderStore
 from al_orchestrator.errors import ConfigError, DatasetError, LedgerError
 from al_orchestrator.executors import open_executor
+from al_orchestrator.explanations import Explained
 from al_orchestrator.files import is_intact
 from al_orchestrator.pool import Pool
 from al_orchestrator.run_dir import RunDir, Workspace
@@ -58,15 +59,6 @@ class Predicted:
     log_probs: Floats  # (N, C)
     skipped: dict[str, str] = field(default_factory=dict)  # file -> why it could not be read
     explained: Explained | None = None  # where it was to be
-
-
-@dataclass(frozen=True, eq=False)
-class Explained:
-    """Images, and what in each speaks for the class the learner answers with."""
-
-    images: npt.NDArray[np.uint8]  # (N, H, W, Ch) as the learner is shown them
-    maps: Floats  # (N, H, W), 0 and more
-    log_probs: Floats  # (N, C)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@
     contact_sheet.png      the batch's images
     round.json             checkpoint reference, metrics, timings, bins of the reliability diagram
 
+    saliency/              where the learner looks, a sheet a class, if `reports.saliency` asks
+
 Round 0's report has `seed_set.parquet` too, and that of the last round, which asks for nothing::
 
     confident_errors.csv   what it is surest of and wrong about: id, label, predicted, confidence
@@ -25,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from al_orchestrator import figures
+from al_orchestrator import explanations, figures
 from al_orchestrator.answers import (
     Answers,
     answers_of,
@@ -63,6 +65,7 @@ def render_round(run: RunDir, pool: Pool, data: PackedDataset, number: int) -> N
         figures.confusion_matrix(counts, data.manifest.classes, folder / "confusion.png")
     answers = answers_of(run, trained)
     seen = None if answers is None else draw_reliability(answers, folder / "reliability.png")
+    _draw_maps(run, pool, data, number)
     rounds = [each for each in pool.rounds() if each.number <= number]
     if answers is not None and not batch:
         _write_errors(answers, data, folder)
@@ -80,6 +83,14 @@ def render_round(run: RunDir, pool: Pool, data: PackedDataset, number: int) -> N
         "reliability": None if seen is None else {"ece": seen.error, "bins": bins_of(seen)},
     }
     write_text(folder / "round.json", json.dumps(summary, indent=2, sort_keys=True) + "\n")
+
+
+def _draw_maps(run: RunDir, pool: Pool, data: PackedDataset, number: int) -> None:
+    recorded = pool.stage(number, "explain")
+    explanation = None if recorded is None else explanations.of_round(run, recorded, data)
+    if recorded is not None and explanation is not None:
+        folder = run.report(number) / "saliency"
+        explanations.draw(explanation, folder, recorded["settings"]["scale"])
 
 
 def _write_errors(answers: Answers, data: PackedDataset, folder: Path) -> None:

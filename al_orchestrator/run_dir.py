@@ -159,10 +159,11 @@ class RunDir:
         shutil.rmtree(self.report(number), ignore_errors=True)
 
 
-def kept_of(trained: Mapping[str, object]) -> frozenset[str]:
-    """Which files of a closed round stay: those its training put on record."""
-    names = ("checkpoint", "test_predictions")
-    return frozenset(str(trained[name]) for name in names if name in trained)
+def kept_of(*recorded: Mapping[str, object] | None) -> frozenset[str]:
+    """Which files of a closed round stay: those its training and its explanation put on record."""
+    names = ("checkpoint", "test_predictions", "maps", "log_probs")
+    found = [each for each in recorded if each is not None]
+    return frozenset(str(each[name]) for each in found for name in names if name in each)
 
 
 def _acquire(handle: int, run: RunDir, wait_s: float) -> None:

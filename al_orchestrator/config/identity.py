@@ -22,6 +22,7 @@ OPERATIONAL = frozenset(
         "resources",
         "retries",
         "tracking",
+        "reports",
         "protocol",
         "dataset.path",
         "pretrain_on.path",  # the images are pinned by the encoder's key

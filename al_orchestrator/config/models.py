@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validat
 
 from al_orchestrator.config.protocol import Protocol, Scoring
 from al_orchestrator.config.protocol import refusal as protocol_refusal
+from al_orchestrator.config.reports import Reports
 from al_orchestrator.datasets import AnyDataset, Unlabelled
 from al_orchestrator.executors import RaySettings, Resources
 from al_orchestrator.oracles import AnyOracle, SimulatedOracle
@@ -94,6 +95,8 @@ class ExperimentConfig(BaseModel):
     """Declared deviations from it, and where the settings of the trainer come from."""
     tracking: AnyTracking = MLflowTracking()
     """The mirror people look at."""
+    reports: Reports = Reports()
+    """What is drawn beside what every round leaves."""
 
     @model_validator(mode="after")
     def _keeps_the_protocol(self) -> Self:

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from al_orchestrator.controller.ending import Ending
+from al_orchestrator.controller.explaining import Explainer
 from al_orchestrator.controller.learner import Learner
 from al_orchestrator.controller.pretraining import Pretraining
 from al_orchestrator.controller.rooms import Rooms
@@ -64,6 +65,7 @@ class Controller:
         self._scorer = Scorer(rooms, workers, pretraining)
         self._leavings = Leavings(rooms)
         self._ending = Ending(rooms, workers, pretraining)
+        self._explainer = Explainer(rooms, workers, pretraining)
 
     def advance(self) -> Step:
         """Does the next step of the run, up to its commit.
@@ -227,6 +229,7 @@ class Controller:
             )
 
     def _finish(self, current: Round, why: str) -> Step:
+        self._explainer.explain(current, is_last=True)
         with self._pool.commit() as entry:
             entry.move(current.number, RoundState.TRAINED, RoundState.CLOSED)
             tell_round(self._rooms, entry, current)
@@ -293,6 +296,7 @@ class Controller:
     # LABELLED -> CLOSED, and the next round opens
 
     def _close(self, current: Round) -> Step:
+        self._explainer.explain(current, is_last=False)
         with self._pool.commit() as entry:
             entry.move(current.number, RoundState.LABELLED, RoundState.CLOSED)
             entry.open_round(current.number + 1)
@@ -301,8 +305,8 @@ class Controller:
         return Step.COMMITTED
 
     def _tidy(self, number: int) -> None:
-        trained = self._pool.stage(number, "train") or {}
-        self._rooms.run.tidy(number, kept_of(trained))
+        trained, explained = (self._pool.stage(number, name) for name in ("train", "explain"))
+        self._rooms.run.tidy(number, kept_of(trained, explained))
         self._leavings.tidy(number - 1)
 
 

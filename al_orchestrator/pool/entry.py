@@ -14,7 +14,7 @@ from al_orchestrator.pool.schema import ATTEMPT, EVENT, LABEL, OUTBOX, QUERY, RO
 from al_orchestrator.rounds import RoundState
 
 StageName = Literal[
-    "seed_set", "pretrain", "embed", "train", "stop_set", "score", "select", "label"
+    "seed_set", "pretrain", "embed", "train", "stop_set", "score", "select", "explain", "label"
 ]
 Outcome = Literal["recorded", "failed", "lost", "interrupted"]
 

@@ -191,6 +191,7 @@ def outcome(root: Path, run: str = "small") -> dict[str, Any]:
 def _lasting(result: dict[str, Any]) -> dict[str, Any]:
     """Without wall times and the number of the attempt, which a kill may change."""
     transient = {"seconds", "checkpoint", "checkpoint_file", "files", "test_predictions"}
+    transient |= {"maps", "log_probs"}
     return {key: value for key, value in result.items() if key not in transient}
 
 

@@ -1,0 +1,35 @@
+"""A run that explains itself, killed around that, is the run that was never disturbed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from killing import EXPERIMENT, Blow, Instant, Undisturbed, kill_and_resume, outcome, undisturb
+
+pytestmark = pytest.mark.torch
+
+EXPLAINED = (
+    EXPERIMENT.replace("rounds: 3", "rounds: 1")
+    + "reports: {saliency: {method: smoothgrad, samples: 2, each: 1}}\n"
+)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    return undisturb(tmp_path_factory.mktemp("explained"), EXPLAINED)
+
+
+def test_it_has_been_explained(undisturbed: Undisturbed) -> None:
+    assert len(undisturbed.outcome["stages"][0, "explain"]["ids"]) == 7
+
+
+@pytest.mark.parametrize("instant", ["before_commit", "before_rename"])
+def test_killed_around_its_maps_it_has_the_same(
+    undisturbed: Undisturbed, tmp_path: Path, instant: Instant
+) -> None:
+    count = undisturbed.instants[instant]
+    for n in range(count - 6, count + 1):
+        root = tmp_path / f"runs-{n}"
+        kill_and_resume(undisturbed, root, Blow(instant, n))
+        assert outcome(root) == undisturbed.outcome, f"killed {instant} {n}"
