@@ -50,33 +50,35 @@ def _checked(config: ExperimentConfig, data: PackedDataset) -> Splits:
     shape, classes = data.manifest.image_shape, data.manifest.classes
     try:
         config.trainer.check(image_shape=shape, num_classes=len(classes))
-        reason = refusal_of_start(
-            start_of(config), data.manifest, validation=splits.validation, test=splits.test
-        )
+        _refuse(f"trainer {config.trainer.name}: ", _refused_start(config, data, splits))
     except TrainingError as error:
         raise ConfigError(f"trainer {config.trainer.name}: {error}") from error
-    if reason is not None:
-        raise ConfigError(f"trainer {config.trainer.name}: {reason}")
     try:
         strategy = config.strategy.named(classes)
     except StrategyError as error:
         raise ConfigError(f"strategy {config.strategy.name}: {error}") from error
-    reason = _refused_pretraining(config, shape, splits)
-    if reason is None and data.manifest.votes is not None:
-        reason = _refused_votes(config)
-    if reason is not None:
-        raise ConfigError(reason)
-    reason = _refused_sheets(config, data)
-    if reason is not None:
-        raise ConfigError(f"reports.saliency: {reason}")
+    _refuse("", _refused_pretraining(config, shape, splits))
+    if data.manifest.votes is not None:
+        _refuse("", _refused_votes(config))
+    _refuse("reports.saliency: ", _refused_sheets(config, data))
     for each, size in _selections(config, strategy, len(splits.pool)):
-        reason = each.refusal(size)
-        if reason is not None:
-            raise ConfigError(f"strategy {each.name}: {reason}")
-        reason = config.trainer.refusal(outputs_of(each))
-        if reason is not None:
-            raise ConfigError(f"strategy {each.name} with trainer {config.trainer.name}: {reason}")
+        _refuse(f"strategy {each.name}: ", each.refusal(size))
+        _refuse(
+            f"strategy {each.name} with trainer {config.trainer.name}: ",
+            config.trainer.refusal(outputs_of(each)),
+        )
     return splits
+
+
+def _refuse(where: str, reason: str | None) -> None:
+    if reason is not None:
+        raise ConfigError(where + reason)
+
+
+def _refused_start(config: ExperimentConfig, data: PackedDataset, splits: Splits) -> str | None:
+    return refusal_of_start(
+        start_of(config), data.manifest, validation=splits.validation, test=splits.test
+    )
 
 
 def _refused_pretraining(

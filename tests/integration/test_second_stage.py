@@ -222,8 +222,8 @@ def test_a_start_may_differ_a_little_or_remember_nothing(tmp_path: Path) -> None
     checkpoint, _ = train(configured("first"), tmp_path)
     meta = torch.load(checkpoint, weights_only=True)["meta"]
     [mean], [std] = meta["mean"], meta["std"]
-    nothing = {"mean": None, "std": None, "classes": None, "channel_order": None}
-    alike = {"mean": [mean + 0.03 * std], "std": [0.97 * std]}
+    nothing: dict[str, object] = {"mean": None, "std": None, "classes": None, "channel_order": None}
+    alike: dict[str, object] = {"mean": [mean + 0.03 * std], "std": [0.97 * std]}
     for number, changes in enumerate((nothing, alike)):
         config = starting_at(rewritten(checkpoint, **changes))
         again, _ = train(config.model_copy(update={"name": f"run-{number}"}), tmp_path)

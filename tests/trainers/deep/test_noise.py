@@ -64,7 +64,7 @@ def test_images_get_the_same_noise_however_many_come_at_once(sizes: list[int]) -
     images = torch.randint(0, 256, (28, 1, 5, 7), dtype=torch.uint8, generator=generator(0))
     together = with_noise(images, Noise(share=0.5), generator(3, "noise"))
     rng = generator(3, "noise")
-    parts = [with_noise(part, Noise(share=0.5), rng) for part in images.split(sizes)]
+    parts = [with_noise(part, Noise(share=0.5), rng) for part in torch.split(images, sizes)]
     assert torch.equal(torch.cat(parts), together)
     assert not torch.equal(together, images.float())
     other = with_noise(images, Noise(share=0.5), generator(4, "noise"))
