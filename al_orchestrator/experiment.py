@@ -237,17 +237,23 @@ def has_encoder(run: RunDir, workspace: Workspace) -> bool:
     """Whether the encoder a run started from is on its record and in the workspace."""
     if not run.has_ledger:
         return False
-    with Pool(run.ledger, read_only=True) as pool:
-        return encoder_on_record(pool, EncoderStore(workspace.encoders)) is not None
+    try:
+        with Pool(run.ledger, read_only=True) as pool:
+            return encoder_on_record(pool, EncoderStore(workspace.encoders)) is not None
+    except LedgerError:  # killed while it was made; if not, whoever opens it is told
+        return False
 
 
 def _to_check(run: RunDir, config: ExperimentConfig) -> ExperimentConfig:
     """What has still to be there: once round 0 is trained, nobody reads what it went on from."""
     if config.trainer.starting_file is None or not run.has_ledger:
         return config
-    with Pool(run.ledger, read_only=True) as pool:
-        if pool.stage(0, "train") is None:
-            return config
+    try:
+        with Pool(run.ledger, read_only=True) as pool:
+            if pool.stage(0, "train") is None:
+                return config
+    except LedgerError:  # killed while it was made; if not, whoever opens it is told
+        return config
     return config.model_copy(update={"trainer": config.trainer.once_started()})
 
 
