@@ -60,6 +60,7 @@ def tune(
 def _search(tuning: Tuning, root: Path, *, quiet: bool) -> list[Tried]:
     from al_orchestrator import logs
     from al_orchestrator.cli.signals import obeying_schedulers
+    from al_orchestrator.executors import keeping_ray_open
     from al_orchestrator.sweeps import run_sweep
     from al_orchestrator.sweeps.tuning import tune as tuned
 
@@ -74,7 +75,7 @@ def _search(tuning: Tuning, root: Path, *, quiet: bool) -> list[Tried]:
     def run(plan: Plan) -> list[Standing]:
         return run_sweep(plan, root, watcher=logs.Bar(console), progress=progress)
 
-    with obeying_schedulers():
+    with obeying_schedulers(), keeping_ray_open():
         return tuned(tuning, root, run)
 
 

@@ -5,7 +5,8 @@ Importing this room loads neither Ray nor torch; `open_executor` loads what the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Literal, TypeVar
 
 from al_orchestrator.executors.base import Ended, Executor, Job
@@ -17,12 +18,26 @@ __all__ = [
     "Job",
     "RaySettings",
     "Resources",
+    "keeping_ray_open",
     "open_executor",
     "run_side_by_side",
 ]
 
 
 T = TypeVar("T")
+
+_kept: list[ExitStack] = []
+
+
+@contextmanager
+def keeping_ray_open() -> Iterator[None]:
+    """Calls of `run_side_by_side` within share the Ray that the first of them starts, if any."""
+    with ExitStack() as stack:
+        _kept.append(stack)
+        try:
+            yield
+        finally:
+            _kept.remove(stack)
 
 
 def open_executor(
@@ -73,4 +88,8 @@ def run_side_by_side(
     prepare_ray_environment(embedded=ray.address == "local")
     from al_orchestrator.executors.trials import run_trials
 
-    run_trials(function, tasks, ray, resources, starts_workers=starts_workers, ended=ended)
+    with ExitStack() as own:
+        until = _kept[0] if _kept else own
+        run_trials(
+            function, tasks, ray, resources, until, starts_workers=starts_workers, ended=ended
+        )

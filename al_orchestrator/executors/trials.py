@@ -10,6 +10,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from ray import tune
@@ -39,23 +40,22 @@ def run_trials(
     tasks: Mapping[str, T],
     settings: RaySettings,
     resources: Resources,
+    until: ExitStack,
     *,
     starts_workers: bool,
     ended: Callable[[Ended], None],
 ) -> None:
-    """See `al_orchestrator.executors.run_side_by_side`."""
+    """See `al_orchestrator.executors.run_side_by_side`; Ray stays open `until` that is left."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     connection = Connection(settings)
-    try:
-        placement = place(_of_one_call(resources, starts_workers=starts_workers), nodes())
-        logger.info("%s: each run has %s", connection, placement)
-        with tempfile.TemporaryDirectory(prefix="alo-tune-") as folder:
-            _fit(function, tasks, placement, _Listener(ended), folder, starts_workers)
-    finally:
-        connection.close()
+    until.callback(connection.close)
+    placement = place(_of_one_call(resources, starts_workers=starts_workers), nodes())
+    logger.info("%s: each run has %s", connection, placement)
+    with tempfile.TemporaryDirectory(prefix="alo-tune-") as folder:
+        _fit(function, tasks, placement, _Listener(ended), folder, starts_workers)
 
 
 def _of_one_call(resources: Resources, *, starts_workers: bool) -> Resources:

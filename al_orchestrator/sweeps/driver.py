@@ -13,7 +13,7 @@ from al_orchestrator.checking import checked_data
 from al_orchestrator.config import ExperimentConfig
 from al_orchestrator.controller import Watcher
 from al_orchestrator.errors import AloError
-from al_orchestrator.executors import Ended, run_side_by_side
+from al_orchestrator.executors import Ended, keeping_ray_open, run_side_by_side
 from al_orchestrator.experiment import Experiment, has_encoder
 from al_orchestrator.files import digest_of_json
 from al_orchestrator.pretraining import pretrain
@@ -75,18 +75,19 @@ def run_sweep(
         if (why := failed.get(trial.name)) is not None:
             ended(Ended(trial.name, why))
     ready = [trial for trial in left if trial.name not in failed]
-    for kind in ("in_process", "ray"):
-        chosen = [trial for trial in ready if trial.config.executor == kind]
-        if chosen:
-            first = chosen[0].config
-            run_side_by_side(
-                _drive,
-                {t.name: _Task(t.config.model_dump(mode="json"), workspace.root) for t in chosen},
-                first.ray,
-                first.resources,
-                starts_workers=kind == "ray",
-                ended=ended,
-            )
+    with keeping_ray_open():
+        for kind in ("in_process", "ray"):
+            chosen = [trial for trial in ready if trial.config.executor == kind]
+            if chosen:
+                configs = {trial.name: trial.config.model_dump(mode="json") for trial in chosen}
+                run_side_by_side(
+                    _drive,
+                    {name: _Task(config, workspace.root) for name, config in configs.items()},
+                    chosen[0].config.ray,
+                    chosen[0].config.resources,
+                    starts_workers=kind == "ray",
+                    ended=ended,
+                )
     return [_with_cause(each, causes) for each in standings(workspace, plan.trials)]
 
 

@@ -175,6 +175,6 @@ def test_asked_to_stop_on_ray_it_says_so_by_its_exit_code(
 
 def test_a_killed_worker_is_replaced_and_the_round_ends_the_same(scene: Scene) -> None:
     root = scene.root.parent / "worker"
-    words = run_words(scene.config, root, *ON_RAY[::2], "tracking.name=nothing", "trainer.epochs=3")
+    words = run_words(scene.config, root, *ON_RAY[::2], "tracking.name=nothing")
     assert kill_when(words, "round 0: queried", "worker") == 0
     assert outcome(root) == scene.undisturbed

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import ray
 from typer.testing import CliRunner
 
 from al_orchestrator.cli import app
-from al_orchestrator.executors import RaySettings
-from al_orchestrator.executors.ray_connection import Connection
+from al_orchestrator.executors import keeping_ray_open
 from al_orchestrator.pool import Pool
 from al_orchestrator.run_dir import RunDir, Workspace
 from al_orchestrator.sweeps import Standing, Trial, load_plan, run_sweep, standings
@@ -60,14 +60,14 @@ def first_batch(run: RunDir) -> list[str]:
 
 @pytest.fixture(scope="class")
 def one_ray() -> Iterator[None]:
-    connection = Connection(RaySettings(num_cpus=1))
-    yield
-    connection.close()
+    with keeping_ray_open():
+        yield
+    assert not ray.is_initialized()
 
 
 @pytest.mark.usefixtures("one_ray")
 class TestOnOneCore:
-    """One Ray for all of these; a sweep joins the one there is."""
+    """One Ray for all of these: what a sweep started, the next one joins."""
 
     def test_a_sweep_runs_reports_failures_and_does_only_what_is_left(self, tmp_path: Path) -> None:
         path, root = write(tmp_path), tmp_path / "runs"
@@ -96,11 +96,13 @@ class TestOnOneCore:
         assert batches["grid-random-s0"] != batches["grid-random-s1"]
 
         spoilt.config.unlink()
+        address = ray.get_runtime_context().gcs_address
         again = run_sweep(
             plan, root, progress=lambda over, total, s: told.append((over, total, s.trial.name))
         )
         assert {each.state for each in again} == {"finished"}
         assert len(told) == 7  # the one that was left
+        assert ray.get_runtime_context().gcs_address == address
         assert events(workspace.run("grid-random-s0"), "started") == 1
 
         result = CliRunner().invoke(app, ["compare", str(path), "--root", str(root), "--json"])

@@ -49,6 +49,7 @@ _context.set_forkserver_preload(
         "al_orchestrator.experiment",
         "al_orchestrator.executors.in_process",
         "al_orchestrator.reports.tables",
+        "al_orchestrator.tracking.mlflow_tracker",
         "matplotlib.figure",
         "matplotlib.backends.backend_agg",
         "pyarrow.dataset",

@@ -25,11 +25,11 @@ def test_it_has_been_explained(undisturbed: Undisturbed) -> None:
 
 
 @pytest.mark.parametrize("instant", ["before_commit", "before_rename"])
-def test_killed_around_its_maps_it_has_the_same(
+def test_killed_at_every_other_instant_around_its_maps_it_has_the_same(
     undisturbed: Undisturbed, tmp_path: Path, instant: Instant
 ) -> None:
     count = undisturbed.instants[instant]
-    for n in range(count - 6, count + 1):
+    for n in range(count - 6, count + 1, 2):
         root = tmp_path / f"runs-{n}"
         kill_and_resume(undisturbed, root, Blow(instant, n))
         assert outcome(root) == undisturbed.outcome, f"killed {instant} {n}"

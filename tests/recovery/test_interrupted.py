@@ -77,7 +77,7 @@ def test_killed_at_random_with_mlflow_every_metric_stands_there_once(
     shutil.copytree(alone / "runs" / "datasets", root / "datasets")
     with_mlflow, chance = ["tracking.name=mlflow"], random.Random(seed)
     kills = 0
-    while drive_for(config, root, chance.uniform(0.1, 0.3 + 0.2 * kills), with_mlflow) == -9:
+    while drive_for(config, root, chance.uniform(0.1, 0.4 + 0.3 * kills), with_mlflow) == -9:
         kills += 1
     assert kills >= 3
     assert outcome(root) == outcome(alone / "runs")
