@@ -18,7 +18,7 @@ quickstart: setup  ## run a whole experiment on drawn faces
 	$(BIN)/alo run experiments/quickstart.yaml
 
 test: setup  ## run every test that needs no GPU
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -q -n 2
 
 check: setup  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

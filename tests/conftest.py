@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import Any
 
 # Several test processes share the cores. A thread that waits for another one is to sleep: spinning,
 # it would keep the other one from its core. Read when torch is first imported.
@@ -16,8 +18,27 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps what starts Ray on one of several test processes: two Rays cost two starts."""
-    for item in items:
-        if item.get_closest_marker("ray") is not None:
-            item.add_marker(pytest.mark.xdist_group("ray"))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Keeps files that start Ray on one of several test processes: two Rays cost two starts.
+
+    The groups of xdist 3.8 would do, but pytest 9.2 does not tell them any more.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    tests = Path(__file__).parent
+    with_ray = {
+        path.relative_to(tests.parent).as_posix()
+        for path in tests.rglob("test_*.py")
+        if any(_marks_ray(file) for file in (path, path.with_name("conftest.py")))
+    }
+
+    class ByRay(LoadScopeScheduling):  # type: ignore[misc] # xdist gives no types
+        def _split_scope(self, nodeid: str) -> str:
+            return "ray" if nodeid.partition("::")[0] in with_ray else nodeid
+
+    return ByRay(config, log)
+
+
+def _marks_ray(file: Path) -> bool:
+    return file.exists() and "pytest.mark.ray" in file.read_text(encoding="utf-8")
