@@ -1,8 +1,9 @@
 """What a learner has behind it: remembered in its checkpoints, asked before a run goes on from one.
 
 A checkpoint of ours says how its images were normalised, in which order their colours and the
-classes of its head are, and which images of a val split it has learned from, itself or in a stage
-before it. Somebody else's says none of it, and nothing is compared then.
+classes of its head are, and from the labels of which images it has learned, itself or in a stage
+before it. Somebody else's says none of it, and nothing is compared then. An image is known by its
+pixels as they were packed, so at another size it is another image.
 """
 
 from __future__ import annotations
@@ -15,48 +16,47 @@ import numpy.typing as npt
 
 from al_orchestrator.config import ExperimentConfig
 from al_orchestrator.datasets.base import Manifest
+from trainers.base import TrainingError
 
 _SHIFT = 0.05  # of a mean, in deviations
 _STRETCH = 0.05  # of a deviation, as a share of it
 _COLOURS = "rgb"  # of every image here
-_DIGITS = 16  # of an image's hash: 64 bits tell any number of images apart that there will be
+_DIGITS = 12  # of an image's hash: 48 bits tell some ten thousand images from as many others
 
 Hashes = npt.NDArray[np.str_]
 Ids = npt.NDArray[np.str_]
 
 
-def origin(config: ExperimentConfig, manifest: Manifest, before: str = "") -> dict[str, object]:
-    """What the checkpoints of a run remember beside mean and deviation.
+def origin(manifest: Manifest, labelled: Ids, before: Mapping[str, Any]) -> dict[str, object]:
+    """What the checkpoints of a round remember beside mean and deviation.
 
     Args:
-        config: Of the run.
-        manifest: Of its dataset.
-        before: `merged` of the checkpoint that round 0 went on from.
+        manifest: Of its dataset, with everything that is in the pool.
+        labelled: (N,) ids it learns from.
+        before: What the checkpoint remembers that it starts from; empty where there is none.
     """
-    merged = _parted(before)
-    if config.validation.merge:
-        own = manifest.image_hashes[manifest.splits == "val"].astype(f"U{_DIGITS}")
-        merged = np.union1d(merged, own)
+    own = manifest.image_hashes[manifest.rows_of(labelled)].astype(f"U{_DIGITS}")
+    learned = np.union1d(_parted(before.get("learned", "")), own)
     return {
         "classes": list(manifest.classes),
         "channel_order": _COLOURS,
-        "merged": "".join(merged.tolist()),
+        "learned": "".join(learned.tolist()),
     }
 
 
-def was_merged(record: Mapping[str, Any], hashes: Hashes) -> npt.NDArray[np.bool_]:
-    """(N,): which of these images of val splits a learner has learned from.
+def has_learned(record: Mapping[str, Any], hashes: Hashes) -> npt.NDArray[np.bool_]:
+    """(N,): from which of these images a learner has learned.
 
     Args:
         record: What its checkpoint remembers.
         hashes: (N,) of `Manifest.image_hashes`.
     """
-    found = np.isin(hashes.astype(f"U{_DIGITS}"), _parted(record.get("merged", "")))
+    found = np.isin(hashes.astype(f"U{_DIGITS}"), _parted(record.get("learned", "")))
     return np.asarray(found, np.bool_)
 
 
-def _parted(merged: str) -> Hashes:
-    parts = [merged[at : at + _DIGITS] for at in range(0, len(merged), _DIGITS)]
+def _parted(learned: str) -> Hashes:
+    parts = [learned[at : at + _DIGITS] for at in range(0, len(learned), _DIGITS)]
     return np.array(parts, f"U{_DIGITS}")
 
 
@@ -68,6 +68,20 @@ def start_of(config: ExperimentConfig) -> Mapping[str, Any]:
     """
     file = config.trainer.starting_file
     return {} if file is None else config.trainer.record_of(file)
+
+
+def encoder_of(config: ExperimentConfig) -> Mapping[str, Any]:
+    """The same of the file of encoder weights that rounds start from.
+
+    What the file itself is good for, whoever reads its weights says.
+    """
+    encoder = config.trainer.starting_encoder()
+    if encoder is None or encoder.weights is None:
+        return {}
+    try:
+        return config.trainer.record_of(encoder.weights)
+    except TrainingError:
+        return {}
 
 
 def refusal_of_start(
@@ -91,24 +105,33 @@ def refusal_of_start(
         validation: Ids of what chooses an epoch.
         test: Ids of what the run is measured on.
     """
-    return _refusal_of_kind(start, manifest) or _refusal_of_sets(start, manifest, validation, test)
+    return _refusal_of_kind(start, manifest) or refusal_of_sets(
+        "start_from", start, manifest, validation=validation, test=test
+    )
 
 
-def _refusal_of_sets(
-    start: Mapping[str, Any], manifest: Manifest, validation: Ids, test: Ids
+def refusal_of_sets(
+    what: str, start: Mapping[str, Any], manifest: Manifest, *, validation: Ids, test: Ids
 ) -> str | None:
+    """Why weights that remember this cannot be measured on these sets, or None if they can.
+
+    Images that stand in the pool as well are no matter of the weights.
+    """
     ways_out = {
         "validation": "set validation.merge to true, or validation.size to 0",
-        "test": "measure on another split, or go on from a checkpoint of before the merge",
+        "test": "measure on other images, or go on from a checkpoint that has not seen these",
     }
+    in_pool = manifest.splits == "train"
+    in_pool[manifest.rows_of(np.concatenate([validation, test]))] = False
+    own = manifest.image_hashes[in_pool]
     for name, ids in (("validation", validation), ("test", test)):
-        known = int(was_merged(start, manifest.image_hashes[manifest.rows_of(ids)]).sum())
+        hashes = manifest.image_hashes[manifest.rows_of(ids)]
+        known = int((has_learned(start, hashes) & ~np.isin(hashes, own)).sum())
         if known:
             return (
-                f"start_from has learned from {known:,} of the {len(ids):,} {name} images: they "
-                "were a val split that it, or a stage before it, merged into its pool "
-                f"(validation.merge), and a measure on them would be one of training; "
-                f"{ways_out[name]}"
+                f"{what} has learned from {known:,} of the {len(ids):,} {name} images, itself or "
+                "in a stage before it (other splits, or validation.merge), and a measure on them "
+                f"would be one of training; {ways_out[name]}"
             )
     return None
 

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from al_orchestrator.ancestry import refusal_of_start, start_of
+from al_orchestrator.ancestry import encoder_of, refusal_of_sets, refusal_of_start, start_of
 from al_orchestrator.config import ExperimentConfig
 from al_orchestrator.controller import outputs_of
 from al_orchestrator.datasets import PackedDataset, pack, verify
@@ -76,8 +76,9 @@ def _refuse(where: str, reason: str | None) -> None:
 
 
 def _refused_start(config: ExperimentConfig, data: PackedDataset, splits: Splits) -> str | None:
-    return refusal_of_start(
-        start_of(config), data.manifest, validation=splits.validation, test=splits.test
+    measured = {"validation": splits.validation, "test": splits.test}
+    return refusal_of_start(start_of(config), data.manifest, **measured) or refusal_of_sets(
+        "encoder.weights", encoder_of(config), data.manifest, **measured
     )
 
 

@@ -215,8 +215,9 @@ class Experiment:
             )
         if not known:
             with pool.commit() as entry:
-                merged = start_of(self._rooms.config).get("merged", "")
-                entry.event("starts_from", {"file": str(file), "digest": digest, "merged": merged})
+                learned = start_of(self._rooms.config).get("learned", "")
+                detail = {"file": str(file), "digest": digest, "learned": learned}
+                entry.event("starts_from", detail)
 
     def _record_marks(self) -> None:
         """Puts on record what is done against the protocol; what was done once stays there."""

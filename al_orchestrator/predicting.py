@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from al_orchestrator.ancestry import was_merged
+from al_orchestrator.ancestry import has_learned
 from al_orchestrator.config import ExperimentConfig, load_config
 from al_orchestrator.datasets import PackedDataset, load
 from al_orchestrator.datasets.base import Manifest, Split
@@ -293,11 +293,11 @@ def evaluate(learner: Learner, data: PackedDataset, split: Split = "test") -> Ev
     rows = np.flatnonzero((manifest.splits == split) & (manifest.labels >= 0))
     if not len(rows):
         raise ConfigError(f"the {split} split has no labelled image")
-    if split != "train" and _has_learned_from(learner, manifest, rows):
+    if split != "train" and (known := _known_to(learner, manifest, rows)):
         raise ConfigError(
-            f"{learner.run} has learned from a val split, its own or that of a stage before it "
-            f"(validation.merge), and the {split} split holds images of it, so a measure on it "
-            "would be one of training; take another"
+            f"{learner.run} has learned from {known:,} of the {len(rows):,} images of the {split} "
+            "split, itself or in a stage before it (other splits, or validation.merge), so a "
+            "measure on them would be one of training; take another"
         )
     code = np.array([learner.classes.index(name) for name in manifest.classes])
     with tempfile.TemporaryDirectory(prefix="alo-evaluate-") as folder:
@@ -306,15 +306,16 @@ def evaluate(learner: Learner, data: PackedDataset, split: Split = "test") -> Ev
     return Evaluated(len(rows), metrics, confusion.tolist())
 
 
-def _has_learned_from(learner: Learner, manifest: Manifest, rows: npt.NDArray[np.int64]) -> bool:
+def _known_to(learner: Learner, manifest: Manifest, rows: npt.NDArray[np.int64]) -> int:
+    """How many of these images it has learned from; leaks of its own dataset do not count."""
     hashes = manifest.image_hashes[rows]
-    if was_merged(learner.trainer.record_of(learner.checkpoint), hashes).any():
-        return True
-    if not learner.config.validation.merge or not learner.labelled:
-        return False
-    # Of a run whose checkpoints remember nothing.
-    merged = learner.manifest.image_hashes[learner.manifest.splits == "val"]
-    return bool(np.isin(hashes, merged).any())
+    known = has_learned(learner.trainer.record_of(learner.checkpoint), hashes)
+    own = learner.manifest
+    if learner.config.validation.merge and learner.labelled:
+        # Of a run whose checkpoints remember nothing.
+        known |= np.isin(hashes, own.image_hashes[own.splits == "val"])
+    trained, held_out = (own.image_hashes[own.splits == name] for name in ("train", "test"))
+    return int((known & ~np.isin(hashes, np.intersect1d(trained, held_out))).sum())
 
 
 @dataclass(frozen=True, eq=False)

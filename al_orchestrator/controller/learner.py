@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from al_orchestrator.ancestry import origin
+from al_orchestrator.ancestry import encoder_of, origin
 from al_orchestrator.controller.pretraining import Pretraining
 from al_orchestrator.controller.rooms import Rooms
 from al_orchestrator.controller.workers import Workers
@@ -45,8 +45,8 @@ class Learner:
         ids, labels = self._rooms.pool.labelled(number)
         last = self._rooms.pool.stage(number - 1, "train") if number else None
         started = [e.detail for e in self._rooms.pool.events() if e.kind == "starts_from"]
-        before = started[-1].get("merged", "") if started else ""
-        remembered = origin(self._rooms.config, manifest, before)
+        before = started[-1] if started else encoder_of(self._rooms.config)
+        remembered = origin(manifest, np.asarray(ids), before)
 
         def task(out_dir: Path, resume_from: Path | None) -> TrainTask:
             return TrainTask(

@@ -76,13 +76,17 @@ def test_the_second_stage_starts_where_the_first_ended_and_learns_from_val_too(
     data = pack(second.dataset, tmp_path)
     assert evaluate(learners["first"], data, "val").images == 30
     assert evaluate(learners["second"], data, "test").images == 20
-    with pytest.raises(ConfigError, match=r"second-all has learned from a val split, its own"):
+    with pytest.raises(
+        ConfigError, match=r"second-all has learned from 30 of the 30 images of the val"
+    ):
         evaluate(learners["second"], data, "val")
     # Nor under another name: in a dataset whose test split holds what was merged.
     roles = {"train": "train", "val": "test", "test": "val"}
     swapped = np.array([roles[split] for split in data.manifest.splits.tolist()])
     exchanged = replace(data, manifest=replace(data.manifest, splits=swapped))
-    with pytest.raises(ConfigError, match=r"the test split holds images of it"):
+    with pytest.raises(
+        ConfigError, match=r"has learned from 30 of the 30 images of the test split"
+    ):
         evaluate(learners["second"], exchanged, "test")
     assert evaluate(learners["first"], exchanged, "test").images == 30
 
@@ -162,7 +166,7 @@ def test_what_was_merged_once_validates_nothing_that_comes_after(tmp_path: Path)
             words = rf"has learned from {size} of the {size} validation .* set validation.merge to"
             with pytest.raises(ConfigError, match=words):
                 Experiment.open(after, root=tmp_path)
-    with pytest.raises(ConfigError, match="a val split, its own or that of a stage before it"):
+    with pytest.raises(ConfigError, match="has learned from 30 of the 30 images of the val split"):
         evaluate(third, data, "val")
     assert evaluate(third, data, "test").images == 20
     # By the images themselves: neither another dataset's name for them nor an adopted copy helps.
@@ -176,8 +180,35 @@ def test_what_was_merged_once_validates_nothing_that_comes_after(tmp_path: Path)
     assert "30 of the 30 test images" in str(reason)
     assert refusal_of_start(record, data.manifest, validation=none, test=held_out[:0]) is None
     adopted = learner_from_file(third.checkpoint, configured("x"), data, tmp_path)
-    with pytest.raises(ConfigError, match="a val split, its own or that of a stage before it"):
+    with pytest.raises(ConfigError, match="has learned from 30 of the 30 images of the val split"):
         evaluate(adopted, data, "val")
+
+
+def test_what_it_learned_from_under_other_splits_is_no_test_set_either(tmp_path: Path) -> None:
+    few = {"name": "digits", "test_share": 0.1}
+    first, _ = train(configured("first", dataset=few), tmp_path)
+    splits = {"name": "digits", "test_share": 0.4}
+    other = starting_at(first, dataset=splits, validation={"size": 0})
+    with pytest.raises(ConfigError, match=r"from 361 of the 719 test images, .*other splits"):
+        Experiment.open(other, root=tmp_path)
+    learner = learner_of(Workspace(tmp_path).run("first-all"))
+    with pytest.raises(ConfigError, match=r"361 of the 719 images of the test split, .*other"):
+        evaluate(learner, pack(other.dataset, tmp_path), "test")
+    assert evaluate(learner, pack(configured("first", dataset=few).dataset, tmp_path), "test")
+
+
+def test_an_encoder_taken_out_of_a_learner_brings_what_it_has_learned_from(tmp_path: Path) -> None:
+    merged, _ = train(configured("merged", validation={"merge": True}), tmp_path)
+    encoder = {**TRAINER["encoder"], "weights": merged}
+    trainer = {**TRAINER, "weights": "from_pretrained", "encoder": encoder}
+    with pytest.raises(ConfigError, match=r"encoder\.weights has learned from 30 of the 30 valid"):
+        Experiment.open(configured("second", trainer=trainer), root=tmp_path)
+    config = configured("second", trainer=trainer, validation={"size": 0})
+    with Experiment.open(config, root=tmp_path) as experiment:
+        list(experiment.rounds())
+    learner = learner_of(Workspace(tmp_path).run("second"))
+    with pytest.raises(ConfigError, match="has learned from 30 of the 30 images of the val split"):
+        evaluate(learner, pack(config.dataset, tmp_path), "val")
 
 
 def test_members_of_an_ensemble_start_under_the_same_rules(tmp_path: Path) -> None:
@@ -194,7 +225,7 @@ def test_members_of_an_ensemble_start_under_the_same_rules(tmp_path: Path) -> No
         assert list(experiment.rounds())
     assert "round 0 goes on from a learner of elsewhere" in marks_of(config)
     learner = learner_of(Workspace(tmp_path).run("several"))
-    with pytest.raises(ConfigError, match="a val split, its own or that of a stage before it"):
+    with pytest.raises(ConfigError, match="has learned from 30 of the 30 images of the val split"):
         evaluate(learner, pack(config.dataset, tmp_path), "val")
 
 
