@@ -108,6 +108,8 @@ def _refused_sheets(config: ExperimentConfig, data: PackedDataset) -> str | None
     asked = config.reports.saliency
     if asked is None:
         return None
+    if asked.split == "val" and config.validation.merge:
+        return "the val split is merged into the pool, whose labels are asked for; take test"
     if not len(sample_of(data.manifest, config.seed, split=asked.split, each=asked.each)):
         return f"the {asked.split} split has no labelled image; take another split"
     return config.trainer.refusal(frozenset({"log_probs", "saliency"}))

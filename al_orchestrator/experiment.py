@@ -294,9 +294,11 @@ def _found(stack: ExitStack, run: RunDir, config: ExperimentConfig, data: Packed
         )
     if recorded is None:
         identity, fingerprint = identity_digest(config), data.manifest.fingerprint
+        # `_take_folder` compares the fields of later ones. Not the digests: an older program had
+        # fewer fields, and what it left out had the value that is now the default.
         pool.found(Provenance(uuid.uuid4().hex, identity, fingerprint))
-    # Else `_take_folder` has compared the fields. Not the digests: an older program had fewer
-    # fields, and what it left out had the value that is now the default.
+    elif run.config.exists() and load_config(run.config).tracking != config.tracking:
+        pool.send_again()  # before the file says so: a kill between them sends once more
     write_text(run.config, dump_config(config))
     pool.take_over(_this_program())
     return pool

@@ -164,6 +164,11 @@ class Pool:
                 sa.update(OUTBOX).where(OUTBOX.c.number.in_(numbers)).values(sent_ms=now_ms())
             )
 
+    def send_again(self) -> None:
+        """Takes back that any message was taken: there is another tracker now."""
+        with self._transaction() as connection:
+            connection.execute(sa.update(OUTBOX).values(sent_ms=None))
+
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
         with self._writing:

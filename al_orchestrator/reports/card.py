@@ -73,8 +73,7 @@ def _data(workspace: Workspace, statuses: Sequence[RunStatus]) -> dict[str, list
     return {
         "data": _each(f"{d.name}, fingerprint {f[:12]}" for f, d in datasets.items()),
         "sets": _each(
-            f"pool {s.planned['pool']:,}, validation {s.validation:,} of "
-            f"{s.config.validation.split}, test {s.planned['test']:,}"
+            f"pool {s.planned['pool']:,}, {_validated(s)}, test {s.planned['test']:,}"
             for s in statuses
             if s.planned
         ),
@@ -144,10 +143,34 @@ def _labels(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
     }
 
 
-def _parameters(strategy: Any) -> str:
-    set_by_hand = strategy.model_dump(exclude={"name"}, exclude_defaults=True)
+def _validated(status: RunStatus) -> str:
+    if status.config.validation.merge:
+        return "the val split among it and no validation"
+    return f"validation {status.validation:,} of {status.config.validation.split}"
+
+
+def _views_of(trainer: Any) -> str:
+    """The random views a fit sees of its images."""
+    recipe = getattr(trainer, "member", trainer)
+    if not hasattr(recipe, "augmentation"):
+        return "images as they are"
+    further = {name: getattr(recipe, name) for name in ("erasing", "noise")}
+    return ", ".join(
+        [
+            _parameters(recipe.augmentation),
+            *(
+                f"{name} ({', '.join(f'{k} {v}' for k, v in part.model_dump().items())})"
+                for name, part in further.items()
+                if part is not None
+            ),
+        ]
+    )
+
+
+def _parameters(component: Any) -> str:
+    set_by_hand = component.model_dump(exclude={"name"}, exclude_defaults=True)
     told = ", ".join(f"{name} {value}" for name, value in set_by_hand.items())
-    return f"{strategy.name} ({told})" if told else str(strategy.name)
+    return f"{component.name} ({told})" if told else str(component.name)
 
 
 def _laws(statuses: Sequence[RunStatus]) -> list[str]:
@@ -226,6 +249,7 @@ def _learner(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
             else "after a fixed length"
         ],
         "epochs": ["the last one is measured and scores the pool"],
+        "training sees": _each(_views_of(s.config.trainer) for s in statuses),
         "pool scored by": _each(f"{s.config.scoring.transform} transform" for s in statuses),
     }
 
@@ -245,9 +269,17 @@ def _execution(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
         "precision": _each(note["precision"] for note in notes if "precision" in note),
         "program": _each(f"al-orchestrator {version}" for s in statuses for version in s.programs),
         "torch": _each(note["torch"] for note in notes if "torch" in note),
-        "runs started again": [str(sum(s.starts > 1 for s in statuses))],
+        "started again": [_restarts(statuses)],
         "lost workers": [str(sum(s.lost_workers for s in statuses))],
     }
+
+
+def _restarts(statuses: Sequence[RunStatus]) -> str:
+    again = [s.starts - 1 for s in statuses if s.starts > 1]
+    times = f"{sum(again):,} times" if sum(again) != 1 else "once"
+    if not again:
+        return "never"
+    return times if len(statuses) == 1 else f"{times}, in {len(again):,} of {len(statuses):,} runs"
 
 
 def _deviations(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:

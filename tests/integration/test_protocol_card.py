@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import importlib.metadata
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,8 @@ def test_mlflow_shows_the_card_of_the_page_and_after_an_extension_the_new_one(
 
     extended = carried_out(tmp_path, configured(3))
     assert extended["labels asked for"] == "16"
-    assert extended["runs started again"] == "1"
+    assert (first["started again"], extended["started again"]) == ("never", "once")
+    assert first["training sees"] == "images as they are"
     page = html.unescape(run_page(run))
     for name, text in extended.items():
         assert f"<dt>{name}</dt><dd>{text}</dd>" in page
@@ -73,6 +75,33 @@ def test_a_mark_that_a_finished_run_gets_reaches_its_card(tmp_path: Path) -> Non
     marked = configured(2, stop=rule, protocol={"allow": ["test_selection"]})
     mark = "the test set had a say in when a run ends"
     assert carried_out(tmp_path, marked)["against the protocol"] == mark
+
+
+def test_a_run_that_is_shown_late_is_shown_whole(tmp_path: Path) -> None:
+    rule = [{"name": "target", "metric": "test/accuracy", "value": 1.1}]
+    fields = {"stop": rule, "protocol": {"allow": ["test_selection"]}}
+    with Experiment.open(configured(2, tracking={"name": "nothing"}, **fields), tmp_path) as run:
+        list(run.rounds())
+    carried_out(tmp_path, configured(3, **fields))
+    with sqlite3.connect(tmp_path / "mlflow.db") as store:
+        steps = store.execute("SELECT step FROM metrics WHERE key = 'test/accuracy'").fetchall()
+        params = dict(store.execute("SELECT key, value FROM params").fetchall())
+        tags = dict(store.execute("SELECT key, value FROM tags").fetchall())
+    assert sorted(steps) == [(8,), (12,), (16,)]
+    assert params["strategy.name"] == "margin"
+    assert tags["alo.marks"] == "the test set had a say in when a run ends"
+    assert len([*(tmp_path / "mlartifacts").glob("**/round-000/confusion.png")]) == 1
+
+
+def test_the_card_says_what_a_fit_sees_and_what_was_merged(tmp_path: Path) -> None:
+    encoder = {"name": "resnet10_narrow", "width": 4}
+    trainer = {"name": "fer_classifier", "encoder": encoder, "epochs": 1, "noise": {"share": 0.5}}
+    fields = {"trainer": trainer, "validation": {"merge": True}, "tracking": {"name": "nothing"}}
+    with Experiment.open(configured(1, **fields), tmp_path) as run:
+        list(run.rounds())
+    card = card_of(Workspace(tmp_path), [status_of(run.run)])
+    assert card["training sees"] == "pad_crop, noise (share 0.5, variance 30.0)"
+    assert "the val split among it and no validation" in card["sets"]
 
 
 def test_the_version_of_a_law_is_that_of_the_run_and_not_of_whoever_tells_it(

@@ -141,6 +141,7 @@ def test_what_can_show_nothing_is_refused_before_a_run_is_created(tmp_path: Path
     refused: list[tuple[ExperimentConfig, str]] = [
         (configured("run", {}, trainer=several), "reports.saliency: .* an ensemble is several"),
         (configured("run", {"split": "val"}, dataset=no_val), "the val split has no labelled"),
+        (configured("run", {"split": "val"}, validation={"merge": True}), "merged into the pool"),
     ]
     for config, words in refused:
         with pytest.raises(ConfigError, match=words):

@@ -53,7 +53,7 @@ def command(folder: Path, root: Path) -> list[str]:
 def searched(folder: Path, root: Path) -> list[dict[str, Any]]:
     """What the command says it tried, best first."""
     done = subprocess.run(
-        command(folder, root), capture_output=True, text=True, check=False, timeout=300
+        command(folder, root), capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stderr
     found: list[dict[str, Any]] = json.loads(done.stdout)
@@ -69,7 +69,7 @@ def killed(folder: Path, root: Path, *, after: int) -> list[RunDir]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 600
         while len(finished(root)) < after:
             assert child.poll() is None, "the search ended before it could be killed"
             assert time.monotonic() < deadline

@@ -104,7 +104,7 @@ def drive(config: Path, root: Path, blow: Blow | None, overrides: Sequence[str] 
     """Runs `alo run` in a process of its own; returns its exit code, -9 if it was killed."""
     process = _context.Process(target=_child, args=(config, root, blow, tuple(overrides)))
     process.start()
-    process.join(120)
+    process.join(300)
     assert process.exitcode is not None, "the child hangs"
     return process.exitcode
 
@@ -129,7 +129,7 @@ def drive_together(config: Path, root: Path, *overrides: str) -> tuple[int, int]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(300)
     first, second = (process.exitcode for process in processes)
     assert first is not None
     assert second is not None
@@ -147,7 +147,7 @@ def signalled(
     assert process.pid is not None
     if process.is_alive():
         os.kill(process.pid, number)
-    process.join(120)
+    process.join(300)
     assert process.exitcode is not None, "the child hangs"
     return process.exitcode
 
@@ -157,7 +157,7 @@ def count_instants(config: Path, root: Path) -> dict[Instant, int]:
     counts_file = root.parent / "counts"
     process = _context.Process(target=_counting_child, args=(config, root, counts_file))
     process.start()
-    process.join(120)
+    process.join(300)
     assert process.exitcode == 0
     commits, renames = map(int, counts_file.read_text().split())
     return {"before_commit": commits, "after_commit": commits, "before_rename": renames}
