@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 
+from al_orchestrator import Experiment
 from al_orchestrator.config import load_config
 from al_orchestrator.errors import AloError
 from al_orchestrator.pool import Pool
 from al_orchestrator.reports.runs import status_of
 from al_orchestrator.run_dir import RunDir, Workspace
+from al_orchestrator.sweeps import Plan, Standing, standings
+from al_orchestrator.sweeps.tuning import load_tuning, tune
 
 pytestmark = [pytest.mark.ray, pytest.mark.torch, pytest.mark.slow]
 
@@ -60,6 +63,20 @@ def searched(folder: Path, root: Path) -> list[dict[str, Any]]:
     return found
 
 
+def undisturbed(folder: Path) -> list[dict[str, Any]]:
+    """The same search carried out in this process, one run after the other."""
+
+    def run(plan: Plan) -> list[Standing]:
+        for trial in plan.trials:
+            with Experiment.open(trial.config, folder / "whole") as experiment:
+                list(experiment.rounds())
+        return standings(Workspace(folder / "whole"), plan.trials)
+
+    tried = tune(load_tuning(folder / "find.yaml"), folder / "whole", run)
+    found: list[dict[str, Any]] = json.loads(json.dumps([vars(one) for one in tried]))
+    return found
+
+
 def killed(folder: Path, root: Path, *, after: int) -> list[RunDir]:
     """Kills the command once so many runs have finished; returns those that had."""
     child = subprocess.Popen(
@@ -98,21 +115,23 @@ def starts(run: RunDir) -> int:
 def test_killed_and_begun_again_it_suggests_the_same_and_finds_the_same_best(
     tmp_path: Path,
 ) -> None:
-    whole = searched(tmp_path, tmp_path / "whole")
-    assert len(whole) == TRIALS
-    assert all(one["value"] is not None for one in whole)
-
     done = killed(tmp_path, tmp_path / "broken", after=2)
     assert 2 <= len(done) < TRIALS, "the search ended before it could be killed"
     assert not (tmp_path / "broken.yaml").exists()
+    broken = searched(tmp_path, tmp_path / "broken")
 
-    assert searched(tmp_path, tmp_path / "broken") == whole
+    whole = undisturbed(tmp_path)
+    assert len(whole) == TRIALS
+    assert all(one["value"] is not None for one in whole)
+
+    assert broken == whole
     runs = {root: [run.name for run in Workspace(tmp_path / root).runs()] for root in BOTH}
     assert runs["broken"] == runs["whole"]
     assert [starts(run) for run in done] == [1] * len(done)
 
-    best = [load_config(tmp_path / f"{root}.yaml").trainer.model_dump() for root in BOTH]
-    assert best[0] == best[1]
-    settings = whole[0]["settings"]
-    assert best[0]["l2"] == settings["trainer.l2"]
-    assert best[0]["max_iterations"] == settings["trainer.max_iterations"]
+    best, settings = (
+        load_config(tmp_path / "broken.yaml").trainer.model_dump(),
+        whole[0]["settings"],
+    )
+    assert best["l2"] == settings["trainer.l2"]
+    assert best["max_iterations"] == settings["trainer.max_iterations"]
