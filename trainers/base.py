@@ -287,15 +287,18 @@ class Trainer(BaseModel, ABC):
         """The learner of elsewhere that round 0 goes on from, if there is one."""
         return None
 
-    def record_of(self, checkpoint: Path) -> Mapping[str, object]:  # noqa: ARG002 - for who keeps one
+    def record_of(self, checkpoint: Path) -> Mapping[str, object]:
         """What a checkpoint remembers: `mean` and `std` of its images, and `TrainTask.origin`.
 
-        Empty where it remembers nothing.
+        Empty where it remembers nothing; of a bundle what its members remember, who have all seen
+        the same.
 
         Raises:
             TrainingError: It cannot be read.
         """
-        return {}
+        from trainers.deep.start import record_of
+
+        return record_of(checkpoint)
 
     def once_started(self) -> Self:
         """This trainer once round 0 is trained: without what round 0 alone reads."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -90,13 +89,6 @@ class Ensemble(Trainer):
     @override
     def once_started(self) -> Ensemble:
         return self.model_copy(update={"member": self.member.once_started()})
-
-    @override
-    def record_of(self, checkpoint: Path) -> Mapping[str, object]:
-        """Of a bundle what its members remember, who have all seen the same."""
-        from trainers.deep.start import record_of
-
-        return record_of(checkpoint)
 
     @override
     def pretrained(self, weights: Path) -> Ensemble:

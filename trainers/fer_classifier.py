@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -124,12 +123,6 @@ class FERClassifier(Recipe, Trainer):
     @override
     def starting_file(self) -> Path | None:
         return self.start_from
-
-    @override
-    def record_of(self, checkpoint: Path) -> Mapping[str, object]:
-        from trainers.deep.start import record_of
-
-        return record_of(checkpoint)
 
     @override
     def once_started(self) -> FERClassifier:

@@ -197,10 +197,14 @@ def test_what_it_learned_from_under_other_splits_is_no_test_set_either(tmp_path:
     assert evaluate(learner, pack(configured("first", dataset=few).dataset, tmp_path), "test")
 
 
-def test_an_encoder_taken_out_of_a_learner_brings_what_it_has_learned_from(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["fer_classifier", "linear_probe"])
+def test_an_encoder_taken_out_of_a_learner_brings_what_it_has_learned_from(
+    tmp_path: Path, kind: str
+) -> None:
     merged, _ = train(configured("merged", validation={"merge": True}), tmp_path)
     encoder = {**TRAINER["encoder"], "weights": merged}
-    trainer = {**TRAINER, "weights": "from_pretrained", "encoder": encoder}
+    own = {**TRAINER, "weights": "from_pretrained"} if kind == "fer_classifier" else {"name": kind}
+    trainer = {**own, "encoder": encoder}
     with pytest.raises(ConfigError, match=r"encoder\.weights has learned from 30 of the 30 valid"):
         Experiment.open(configured("second", trainer=trainer), root=tmp_path)
     config = configured("second", trainer=trainer, validation={"size": 0})

@@ -222,6 +222,7 @@ def _save_head(task: TrainTask, frozen: Frozen, weight: Floats, bias: Floats) ->
     }
     digest = checkpoints.digest_of_weights(weights)
     meta = {
+        "origin": dict(task.origin),
         "probe": asdict(frozen.network.plan),
         "encoder_digest": encoder_digest(frozen.network),
         "labelled": len(task.labelled),
