@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Several test processes share the cores. A thread that waits for another one is to sleep: spinning,
 # it would keep the other one from its core. Read when torch is first imported.
@@ -17,28 +19,103 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
+if TYPE_CHECKING:
+    from al_orchestrator.executors.ray_connection import Connection
+
+
+class OneRay:
+    """The Ray that tests in this process join: one at a time, kept as long as its size will do."""
+
+    def __init__(self) -> None:
+        self._num_cpus = 0
+        self._connection: Connection | None = None
+
+    def of(self, num_cpus: int) -> None:
+        """Sees to it that a Ray with so many cores runs."""
+        from al_orchestrator.executors import RaySettings
+        from al_orchestrator.executors.ray_environment import prepare_ray_environment
+
+        if num_cpus == self._num_cpus:
+            return
+        self.close()
+        prepare_ray_environment(embedded=True)
+        from al_orchestrator.executors.ray_connection import Connection
+
+        self._connection = Connection(RaySettings(num_cpus=num_cpus))
+        self._num_cpus = num_cpus
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection, self._num_cpus = None, 0
+
+
+@pytest.fixture(scope="session")
+def ray_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home folder of every Ray that tests share."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def ray_of(ray_home: Path) -> Iterator[Callable[[int], None]]:
+    """Call it with a number of cores, and a Ray that has them is there to be joined."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(ray_home))
+        # What a user's shell may have set, and must not matter.
+        patch.setenv("OMP_NUM_THREADS", "7")
+        patch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+        one_ray = OneRay()
+        yield one_ray.of
+        one_ray.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests first, so that no test process is left with them at the end."""
+    folders = ("recovery", "integration", "trainers")
+
+    def rank(item: pytest.Item) -> int:
+        if item.get_closest_marker("ray"):
+            return 0
+        folder = item.path.relative_to(_TESTS).parts[0]
+        return 1 + (folders.index(folder) if folder in folders else len(folders))
+
+    items.sort(key=rank)
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """Keeps files that start Ray on one of several test processes: two Rays cost two starts.
+    """A file goes to one of several test processes; all that is on Ray goes to one of them.
+
+    And all that is killed: its processes are forked from one that has loaded torch.
 
     The groups of xdist 3.8 would do, but pytest 9.2 does not tell them any more.
     """
     from xdist.scheduler import LoadScopeScheduling
 
-    tests = Path(__file__).parent
-    with_ray = {
-        path.relative_to(tests.parent).as_posix()
-        for path in tests.rglob("test_*.py")
-        if any(_marks_ray(file) for file in (path, path.with_name("conftest.py")))
-    }
+    on_ray = [pattern for path in _TESTS.rglob("test_*.py") for pattern in _on_ray(path)]
 
     class ByRay(LoadScopeScheduling):  # type: ignore[misc] # xdist gives no types
         def _split_scope(self, nodeid: str) -> str:
-            return "ray" if nodeid.partition("::")[0] in with_ray else nodeid
+            file = nodeid.partition("::")[0]
+            test = nodeid.partition("[")[0]
+            if file in on_ray or test in on_ray:
+                return "ray"
+            return "recovery" if file.startswith("tests/recovery/") else file
 
+    config.option.loadscopereorder = False  # they are in order already
     return ByRay(config, log)
 
 
-def _marks_ray(file: Path) -> bool:
-    return file.exists() and "pytest.mark.ray" in file.read_text(encoding="utf-8")
+_TESTS = Path(__file__).parent
+_MARKED = re.compile(r"^@pytest\.mark\.ray\n(?:@.*\n)*def (\w+)", re.MULTILINE)
+
+
+def _on_ray(path: Path) -> list[str]:
+    """The file, where its folder or all of it is marked so; else the tests that are."""
+    text, shared = path.read_text(encoding="utf-8"), path.with_name("conftest.py")
+    file = path.relative_to(_TESTS.parent).as_posix()
+    if "pytest.mark.ray" in text.partition("\n\n\n")[0]:
+        return [file]
+    if shared.exists() and shared != _TESTS / "conftest.py" and "mark.ray" in shared.read_text():
+        return [file]
+    return [f"{file}::{name}" for name in _MARKED.findall(text)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +227,8 @@ def test_a_lost_encoder_is_made_again_from_the_folder_and_is_the_same(tmp_path: 
 
 
 @pytest.mark.ray
-def test_a_sweep_goes_on_without_the_folder(tmp_path: Path) -> None:
+def test_a_sweep_goes_on_without_the_folder(tmp_path: Path, ray_of: Callable[[int], None]) -> None:
+    ray_of(1)
     folder, root = folder_of(tmp_path / "images"), tmp_path / "runs"
     config = configured("run", folder)
     run(root, config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -325,12 +325,14 @@ def test_validation_labels_are_looked_at_only_where_that_is_asked_for(tmp_path: 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_several_workers_pretrain_one_encoder(tmp_path: Path) -> None:
+def test_several_workers_pretrain_one_encoder(
+    tmp_path: Path, ray_of: Callable[[int], None]
+) -> None:
+    ray_of(2)
     shared = {**SIMCLR, "workers": 2}
     fields: dict[str, Any] = {
         "trainer": {**SMALL["trainer"], "encoder": {**NARROW, "pretrain": shared}},
         "executor": "ray",
-        "ray": {"num_cpus": 2},
         "resources": {"workers": 2, "cpus_per_worker": 1, "device": "cpu"},
         "budget": {"initial": 20, "batch_size": 10, "rounds": 1},
     }

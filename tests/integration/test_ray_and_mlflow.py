@@ -1,4 +1,4 @@
-"""One experiment through the command line, on Ray and into MLflow: killed, resumed, compared."""
+"""One experiment through the command line, on Ray and into MLflow: struck, resumed, compared."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from killing import EXPERIMENT, outcome
+from typer.testing import CliRunner
+
+from al_orchestrator.cli import app
 
 pytestmark = [
     pytest.mark.torch,
@@ -28,19 +32,21 @@ pytestmark = [
 ON_RAY = ("executor=ray", "tracking.name=mlflow", "resources.cpus_per_worker=1")
 
 
-def alo(*words: str | Path) -> list[str]:
-    return [sys.executable, "-m", "al_orchestrator", *map(str, words)]
-
-
 def run_words(config: Path, root: Path, *overrides: str) -> list[str]:
     settings = [part for override in overrides for part in ("--set", override)]
-    return alo("run", config, "--root", root, *settings)
+    return ["run", str(config), "--root", str(root), *settings]
+
+
+def said_by(*words: str | Path) -> str:
+    """What a command prints, run in this process."""
+    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
 
 
 @dataclass(frozen=True)
 class Scene:
     config: Path
-    root: Path
     undisturbed: dict[str, Any]
 
 
@@ -49,22 +55,33 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     folder = tmp_path_factory.mktemp("scene")
     config = folder / "small.yaml"
     config.write_text(EXPERIMENT)
-    subprocess.run(run_words(config, folder / "alone"), check=True, capture_output=True)
-    return Scene(config, folder / "runs", outcome(folder / "alone"))
+    said_by(*run_words(config, folder / "alone"))
+    return Scene(config, outcome(folder / "alone"))
 
 
-def kill_when(
-    words: list[str], said: str, victim: str, number: signal.Signals = signal.SIGKILL
-) -> int:
-    """Starts a command and signals it, or its Ray worker, as soon as it says something."""
+@dataclass(frozen=True)
+class Blow:
+    """A signal for the command, or for its Ray worker, as soon as the command says something."""
+
+    said: str
+    number: signal.Signals
+    victim: Literal["controller", "worker"] = "controller"
+
+
+def struck(words: list[str], *blows: Blow) -> int:
+    """Runs a command in a process of its own, strikes it, and returns its exit code."""
+    command = [sys.executable, "-m", "al_orchestrator", *words]
     # A file, not a pipe: processes of a killed Ray may hold a pipe open for a minute.
     with tempfile.NamedTemporaryFile("r") as log, Path(log.name).open("w") as stderr:
-        process = subprocess.Popen(words, stderr=stderr, stdout=subprocess.DEVNULL)
-        while said not in log.read():
+        process = subprocess.Popen(command, stderr=stderr, stdout=subprocess.DEVNULL)
+        for blow in blows:
+            while blow.said not in log.read():
+                log.seek(0)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    raise AssertionError(f"it ended with {process.wait(0.02)}: {log.read()}")
             log.seek(0)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                raise AssertionError(f"it ended with {process.wait(0.02)}: {log.read()}")
-        os.kill(process.pid if victim == "controller" else _worker_of(process.pid), number)
+            of_ray = blow.victim == "worker"
+            os.kill(_worker_of(process.pid) if of_ray else process.pid, blow.number)
         return process.wait(180)
 
 
@@ -86,29 +103,31 @@ def _worker_of(controller: int) -> int:
 
 
 @pytest.fixture(scope="module")
-def resumed(scene: Scene) -> Path:
-    """The workspace of a run whose controller was killed on Ray, and which went on."""
-    words = run_words(scene.config, scene.root, *ON_RAY)
-    assert kill_when(words, "round 0: queried", "controller") == -signal.SIGKILL
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=240)
-    assert done.returncode == 0, done.stderr
-    return scene.root
+def resumed(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workspace of a run on Ray that lost a worker, was stopped twice and killed, and ended."""
+    root = tmp_path_factory.mktemp("resumed")
+    words = run_words(scene.config, root, *ON_RAY)
+    lost = Blow("round 0: queried", signal.SIGKILL, "worker")
+    # It goes on with another worker; asked to stop, it says so by its exit code.
+    assert struck(words, lost, Blow("round 1: trained", signal.SIGTERM)) == 75
+    assert struck(words, Blow("round 1: queried", signal.SIGINT)) == 130
+    assert struck(words, Blow("Ray in this process", signal.SIGKILL)) == -signal.SIGKILL
+    assert struck(words) == 0
+    return root
 
 
-def test_killed_and_resumed_on_ray_it_is_the_run_that_was_left_alone(
+def test_struck_on_ray_again_and_again_it_is_the_run_that_was_left_alone(
     scene: Scene, resumed: Path
 ) -> None:
     assert outcome(resumed) == scene.undisturbed
 
 
-def test_the_mirror_compares_as_the_ledger_does(scene: Scene, resumed: Path) -> None:
-    def rows(*words: str | Path) -> list[dict[str, Any]]:
-        asked = alo("compare", *words, "--root", resumed, "--json")
-        done = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=120)
-        [cell] = json.loads(done.stdout)["cells"]
+def test_the_mirror_compares_as_the_ledger_does(resumed: Path) -> None:
+    def rows(*words: str) -> list[dict[str, Any]]:
+        [cell] = json.loads(said_by("compare", *words, "--root", resumed, "--json"))["cells"]
         return [{key: row[key] for key in ("group", "final", "aulc")} for row in cell["rows"]]
 
-    with sqlite3.connect(resumed / "mlflow.db") as store:
+    with closing(sqlite3.connect(resumed / "mlflow.db")) as store:
         names = [row[0] for row in store.execute("SELECT name FROM experiments")]
     [experiment] = [name for name in names if name != "Default"]
     assert rows("--mlflow", experiment) == rows("small")
@@ -117,7 +136,7 @@ def test_the_mirror_compares_as_the_ledger_does(scene: Scene, resumed: Path) -> 
 def test_each_metric_stands_in_mlflow_once_with_labels_as_its_step(
     scene: Scene, resumed: Path
 ) -> None:
-    with sqlite3.connect(resumed / "mlflow.db") as store:
+    with closing(sqlite3.connect(resumed / "mlflow.db")) as store:
         runs = store.execute("SELECT run_uuid, status FROM runs").fetchall()
         metrics = store.execute("SELECT key, step, value FROM metrics").fetchall()
     assert [status for _, status in runs] == ["FINISHED"]
@@ -153,28 +172,12 @@ def test_the_artifacts_of_every_round_are_in_mlflow(resumed: Path) -> None:
 
 
 def test_status_and_labels_tell_what_the_ledger_holds(resumed: Path, tmp_path: Path) -> None:
-    words = alo("status", "small", "--json", "--root", resumed)
-    status = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+    status = json.loads(said_by("status", "small", "--json", "--root", resumed))
     assert status["state"] == "finished"
-    assert status["starts"] == 2
+    assert status["starts"] == 4
     assert [r["labelled"] for r in status["rounds"]] == [14, 21, 28]
     table = tmp_path / "labels.csv"
-    subprocess.run(alo("labels", "export", "small", table, "--root", resumed), check=True)
+    said_by("labels", "export", "small", table, "--root", resumed)
     lines = table.read_text().splitlines()
     assert lines[0] == "round,rank,id,label,source,score"
     assert len(lines) == 1 + 28
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
-def test_asked_to_stop_on_ray_it_says_so_by_its_exit_code(
-    scene: Scene, tmp_path: Path, number: signal.Signals, code: int
-) -> None:
-    words = run_words(scene.config, tmp_path, *ON_RAY[::2], "tracking.name=nothing")
-    assert kill_when(words, "round 0: trained", "controller", number) == code
-
-
-def test_a_killed_worker_is_replaced_and_the_round_ends_the_same(scene: Scene) -> None:
-    root = scene.root.parent / "worker"
-    words = run_words(scene.config, root, *ON_RAY[::2], "tracking.name=nothing")
-    assert kill_when(words, "round 0: queried", "worker") == 0
-    assert outcome(root) == scene.undisturbed

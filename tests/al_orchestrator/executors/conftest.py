@@ -1,9 +1,9 @@
-"""One Ray for all tests of this folder, started with a home folder of its own."""
+"""Executors of both kinds."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,23 +12,13 @@ from al_orchestrator.executors import Executor, RaySettings, Resources, open_exe
 from al_orchestrator.executors.ray_environment import prepare_ray_environment
 
 
-@pytest.fixture(scope="session")
-def ray_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="session")
-def ray_executor(ray_home: Path) -> Iterator[Executor]:
+@pytest.fixture(scope="module")
+def ray_executor(ray_of: Callable[[int], None]) -> Iterator[Executor]:
     """One worker of two CPUs; four more CPUs are there for further executors."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(ray_home))
-        # What a user's shell may have set, and must not matter.
-        patch.setenv("OMP_NUM_THREADS", "7")
-        patch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
-        settings = RaySettings(num_cpus=6)
-        executor = open_executor("ray", settings, Resources(cpus_per_worker=2))
-        yield executor
-        executor.close()
+    ray_of(6)
+    executor = open_executor("ray", RaySettings(), Resources(cpus_per_worker=2))
+    yield executor
+    executor.close()
 
 
 @pytest.fixture

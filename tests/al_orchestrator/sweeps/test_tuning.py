@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -309,7 +309,10 @@ def test_a_dry_run_lists_what_would_be_tried(tmp_path: Path) -> None:
 
 @pytest.mark.ray
 @pytest.mark.torch
-def test_the_command_writes_an_experiment_with_the_best_settings(tmp_path: Path) -> None:
+def test_the_command_writes_an_experiment_with_the_best_settings(
+    tmp_path: Path, ray_of: Callable[[int], None]
+) -> None:
+    ray_of(1)
     search(tmp_path, "space: {trainer.l2: [1.0, 1000000.0]}\nsearch: {name: grid}\n")
     out = tmp_path / "tuned.yaml"
     asked = ["tune", tmp_path / "find.yaml", "--root", tmp_path / "runs", "--out", out, "--quiet"]
