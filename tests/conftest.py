@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 # Several test processes share the cores. A thread that waits for another one is to sleep: spinning,
 # it would keep the other one from its core. Read when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
 
 import pytest
 from hypothesis import HealthCheck, settings

@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from al_orchestrator import Experiment
+from al_orchestrator.cli import app
 from al_orchestrator.config import load_config
 from al_orchestrator.errors import AloError
 from al_orchestrator.pool import Pool
@@ -32,7 +35,7 @@ budget: {initial: 20, batch_size: 20, rounds: 3}
 validation: {size: 60}
 executor: in_process
 tracking: {name: nothing}
-ray: {num_cpus: 2}
+ray: {num_cpus: 1}
 resources: {device: cpu}
 """
 SEARCH = """\
@@ -50,15 +53,13 @@ def command(folder: Path, root: Path) -> list[str]:
     (folder / "base.yaml").write_text(BASE)
     (folder / "find.yaml").write_text(SEARCH)
     words = ["tune", folder / "find.yaml", "--root", root, "--out", root.with_suffix(".yaml")]
-    return [sys.executable, "-m", "al_orchestrator", *map(str, words), "--json", "--quiet"]
+    return [*map(str, words), "--json", "--quiet"]
 
 
 def searched(folder: Path, root: Path) -> list[dict[str, Any]]:
     """What the command says it tried, best first."""
-    done = subprocess.run(
-        command(folder, root), capture_output=True, text=True, check=False, timeout=600
-    )
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(app, command(folder, root), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
 
@@ -80,7 +81,7 @@ def undisturbed(folder: Path) -> list[dict[str, Any]]:
 def killed(folder: Path, root: Path, *, after: int) -> list[RunDir]:
     """Kills the command once so many runs have finished; returns those that had."""
     child = subprocess.Popen(
-        command(folder, root),
+        [sys.executable, "-m", "al_orchestrator", *command(folder, root)],
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -113,8 +114,9 @@ def starts(run: RunDir) -> int:
 
 
 def test_killed_and_begun_again_it_suggests_the_same_and_finds_the_same_best(
-    tmp_path: Path,
+    tmp_path: Path, ray_of: Callable[[int], None]
 ) -> None:
+    ray_of(1)
     done = killed(tmp_path, tmp_path / "broken", after=2)
     assert 2 <= len(done) < TRIALS, "the search ended before it could be killed"
     assert not (tmp_path / "broken.yaml").exists()
