@@ -35,12 +35,14 @@ def drawing(path: Path, *, width: float, height: float) -> Iterator[tuple[Figure
 
     with _look():
         figure = Figure(figsize=(width, height), dpi=_DOTS_AN_INCH, layout="constrained")
-        FigureCanvasAgg(figure)
+        canvas = FigureCanvasAgg(figure)
         yield figure, figure.subplots()
         # The version of matplotlib and the date would make equal figures differ.
-        metadata = {"Software": None} if path.suffix == ".png" else {"Date": None, "Creator": None}
         with replacing(path) as temporary:
-            figure.savefig(temporary, format=path.suffix[1:], metadata=metadata)
+            if path.suffix == ".png":  # `savefig` would draw twice, once for the layout alone
+                canvas.print_png(temporary, metadata={"Software": None})  # type: ignore[no-untyped-call]
+            else:
+                figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
 
 
 def _look() -> AbstractContextManager[None]:
