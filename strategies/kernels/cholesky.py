@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from strategies.base import Doubles, Rows
+from strategies.base import Doubles, Numbers, Rows
 from strategies.kernels.blocks import map_blocks, one_blas_thread
 from strategies.kernels.lazy import Greedy, lazy_greedy
 from strategies.kernels.similarity import Directions, Similarity
@@ -162,8 +162,6 @@ def directions_of(points: Directions, *, ridge: float, known: Doubles | None = N
         ridge: λ.
         known: (r, F) directions of what is known already, by `directions_of`.
     """
-    from scipy.linalg import solve_triangular  # a tenth of a second, only where it is used
-
     made: list[Doubles] = []
     for start in range(0, len(points), _ROWS_AT_ONCE):
         rows = features(points.take(slice(start, start + _ROWS_AT_ONCE)))
@@ -173,11 +171,19 @@ def directions_of(points: Directions, *, ridge: float, known: Doubles | None = N
         table = rest @ rows.T
         table = (table + table.T) / 2
         table[np.diag_indices(len(table))] += 2 * ridge
-        factor = np.linalg.cholesky(table)
-        made.append(solve_triangular(factor, rest, lower=True))
+        made.append(_solved(np.linalg.cholesky(table), rest))
         made = _shortened(made)
     width = features(points.take(slice(0, 0))).shape[1]
     return np.concatenate([np.empty((0, width)), *made])
+
+
+def _solved(factor: Numbers, rows: Doubles) -> Doubles:
+    """``L⁻¹ W``."""
+    from scipy.linalg import solve_triangular  # a tenth of a second, only where it is used
+
+    with one_blas_thread():  # scipy's own too, which may have come only now
+        solution: Doubles = solve_triangular(factor, rows, lower=True)
+    return solution
 
 
 def features(points: Directions) -> Doubles:
