@@ -115,7 +115,7 @@ def test_a_uniform_number_next_to_one_stays_inside() -> None:
 
 
 def test_draws_as_often_as_the_weights_say() -> None:
-    uniforms = np.random.default_rng(0).random((20_000, 1))
+    uniforms = np.random.default_rng(0).random((5_000, 1))
     drawn = [int(draw_contrasts(logs(THREE), u, gamma=2.0)[0][0]) for u in uniforms]
     expected = np.array([1.0, 0.16, 0.64]) / 1.8
     spread = np.sqrt(expected * (1 - expected) / len(drawn))

@@ -20,7 +20,7 @@ TOPS = np.array([0.9, 0.8, 0.7, 0.6])
 POOL = Candidates(
     ids=np.arange(4), log_probs=np.log(np.stack([TOPS, 1 - TOPS], axis=1)).astype(np.float32)
 )
-DRAWS = 4000
+DRAWS = 2500
 
 
 def rng(seed: int = 0) -> np.random.Generator:

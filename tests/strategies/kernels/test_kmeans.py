@@ -185,7 +185,7 @@ LINE = np.array([0.0, 1.0, 3.0, 7.0])
 @pytest.mark.parametrize("weights", [None, np.array([1.0, 0.0, 2.0, 1.0])])
 def test_seeds_have_the_enumerated_probabilities(weights: Doubles | None) -> None:
     chance_of = np.ones(4) if weights is None else weights
-    pool, num_draws = pool_of(LINE[:, None]), 1500
+    pool, num_draws = pool_of(LINE[:, None]), 800
     rng = np.random.default_rng(0)
     counts = np.zeros((4, 4))
     rows = plain(pool.at(np.arange(4))).ravel()
