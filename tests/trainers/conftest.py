@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_once import MadeOnce
 
 from trainers import Examples, Images, Output, PredictTask, TrainTask
 
@@ -21,6 +22,7 @@ class Toy:
     root: Path
     images: Images
     labels: np.ndarray[tuple[int], np.dtype[np.int64]]
+    once: MadeOnce  # a fit that no test is about
 
     def examples(self, start: int, stop: int) -> Examples:
         rows = np.arange(start, stop)
@@ -63,8 +65,13 @@ class Toy:
         return PredictTask(**fields | changes)
 
 
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    return MadeOnce(tmp_path_factory.mktemp("made"))
+
+
 @pytest.fixture
-def make_toy(tmp_path: Path) -> Callable[..., Toy]:
+def make_toy(tmp_path: Path, made_once: MadeOnce) -> Callable[..., Toy]:
     def make(*, channels: int = 1, size: int = 12, count: int = 160) -> Toy:
         rng = np.random.default_rng(0)
         labels = rng.integers(0, 3, count)
@@ -74,7 +81,7 @@ def make_toy(tmp_path: Path) -> Callable[..., Toy]:
             pixels[row, label * band : (label + 1) * band] += 100
         np.save(tmp_path / "images.npy", pixels)
         images = Images(tmp_path / "images.npy", mean=(0.36,) * channels, std=(0.2,) * channels)
-        return Toy(tmp_path, images, labels)
+        return Toy(tmp_path, images, labels, made_once)
 
     return make
 

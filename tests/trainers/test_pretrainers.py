@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -85,8 +86,8 @@ def task_of(toy: Toy) -> TaskOf:
 
 
 @pytest.fixture
-def report(pretrainer: Pretrainer, task_of: TaskOf) -> PretrainReport:
-    return pretrainer.pretrain(NARROW, task_of(pretrainer, "made"))
+def report(pretrainer: Pretrainer, task_of: TaskOf, toy: Toy) -> PretrainReport:
+    return toy.once(partial(pretrainer.pretrain, NARROW), task_of(pretrainer, "made"))
 
 
 def test_equal_tasks_give_equal_weights_and_no_global_generator_is_touched(

@@ -174,16 +174,16 @@ def test_deepfool_on_a_linear_model_is_the_closed_form(
 
 @BOTH
 def test_many_images_at_once_are_as_one_at_a_time(attack: Attack) -> None:
-    network, images = network_of(1), images_of(2, 70)
+    network, images = network_of(1), images_of(2, 40)
     with evaluating(network):
-        together = attacked(answers_of(network), images, attack, 64)
+        together = attacked(answers_of(network), images, attack, 32)
         alone = attacked(answers_of(network), images, attack, 1)
     np.testing.assert_allclose(together, alone, rtol=1e-3)
 
 
 @BOTH
 def test_a_loop_over_images_and_classes_finds_the_same(attack: Attack) -> None:
-    network, images = network_of(3), images_of(4, 24)
+    network, images = network_of(3), images_of(4, 12)
     with evaluating(network):
         found = attacked(answers_of(network), images, attack, 10)
     # But for the pool, whose sums the encoder takes in float32.

@@ -72,7 +72,7 @@ def alone(toy: Toy, number: int) -> TrainTask:
 
 @pytest.fixture
 def fitted(toy: Toy) -> TrainReport:
-    return TRAINER.fit(misled(toy, "whole"))
+    return toy.once(TRAINER.fit, misled(toy, "whole"))
 
 
 def test_each_member_is_what_it_would_be_alone(toy: Toy, fitted: TrainReport) -> None:
@@ -80,7 +80,7 @@ def test_each_member_is_what_it_would_be_alone(toy: Toy, fitted: TrainReport) ->
     members = meta["members"]
     assert isinstance(members, list)
     for number in range(3):
-        report = MEMBER.fit(alone(toy, number))
+        report = toy.once(MEMBER.fit, alone(toy, number))
         ours = {n[2:]: w for n, w in weights.items() if n.startswith(f"{number}.")}
         assert checkpoints.digest_of_weights(ours) == report.checkpoint_digest
         assert members[number]["digest"] == report.checkpoint_digest
@@ -104,7 +104,7 @@ def test_what_it_says_is_what_its_members_say(toy: Toy, fitted: TrainReport) -> 
     log_probs, draws, embeddings = every
     assert (log_probs.shape, draws.shape, embeddings.shape) == ((32, 3), (30, 3, 3), (32, 96))
     for number in range(3):
-        checkpoint = MEMBER.fit(alone(toy, number)).checkpoint
+        checkpoint = toy.once(MEMBER.fit, alone(toy, number)).checkpoint
         one = MEMBER.predict(
             toy.predict_task(
                 checkpoint, "log_probs", "embeddings", folder=str(number), rows=rows, others=others
@@ -129,7 +129,7 @@ def test_metrics_are_of_the_mean_prediction(toy: Toy, fitted: TrainReport) -> No
     log_probs = np.load(found.files["log_probs"])
     nll = -log_probs[np.arange(64), test.labels].astype(np.float64).mean()
     assert fitted.metrics["test/nll"] == pytest.approx(nll, rel=1e-9)
-    members = [MEMBER.fit(alone(toy, number)).metrics for number in range(3)]
+    members = [toy.once(MEMBER.fit, alone(toy, number)).metrics for number in range(3)]
     # The mean prediction loses less than its members on average: -log is convex.
     assert nll < np.mean([m["test/nll"] for m in members])
     for name in ("train/loss", "train/accuracy", "best/epoch"):
@@ -141,7 +141,7 @@ def test_the_best_epoch_is_each_members_own(toy: Toy, fitted: TrainReport) -> No
     test = toy.examples(96, 160)
     log_probs = []
     for number in range(3):
-        best = MEMBER.fit(alone(toy, number)).checkpoint.with_name("best.pt")
+        best = toy.once(MEMBER.fit, alone(toy, number)).checkpoint.with_name("best.pt")
         task = toy.predict_task(best, "log_probs", folder=str(number), rows=test.rows)
         log_probs.append(np.load(MEMBER.predict(task).files["log_probs"]))
     chosen = mean_log_probs(log_probs)[np.arange(64), test.labels].astype(np.float64)
@@ -270,12 +270,21 @@ def test_what_makes_no_sense_is_refused(fields: dict[str, object], says: str) ->
 Interrupt = Callable[[str, int, Path | None], Path]
 
 
+@pytest.fixture(scope="module")
+def left_behind(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is on disk before each checkpoint of `misled`, in a folder named by its number."""
+    return tmp_path_factory.mktemp("left-behind")
+
+
 @pytest.fixture
-def fit_until_interrupted(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Interrupt:
+def fit_until_interrupted(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, left_behind: Path
+) -> Interrupt:
     """A fit that is stopped in the middle of writing its so-manieth checkpoint."""
 
     def fit(attempt: str, before: int, resume_from: Path | None) -> Path:
         saved, written = checkpoints.save, 0
+        task = misled(toy, attempt, resume_from=resume_from)
 
         def save_or_stop(path: Path, content: Mapping[str, object]) -> None:
             nonlocal written
@@ -284,14 +293,32 @@ def fit_until_interrupted(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Interrup
                 raise KeyboardInterrupt
             saved(path, content)
 
-        task = misled(toy, attempt, resume_from=resume_from)
         with monkeypatch.context() as patched:
             patched.setattr(checkpoints, "save", save_or_stop)
             with pytest.raises(KeyboardInterrupt):
                 TRAINER.fit(task)
         return task.out_dir
 
-    return fit
+    def fit_first(attempt: str, before: int, resume_from: Path | None) -> Path:
+        """One fit, seen before each checkpoint, stands for all that are stopped at one."""
+        if resume_from is not None:
+            return fit(attempt, before, resume_from)
+        saved, written = checkpoints.save, 0
+        whole = misled(toy, f"{attempt}-whole")
+
+        def note_and_save(path: Path, content: Mapping[str, object]) -> None:
+            nonlocal written
+            written += 1
+            shutil.copytree(whole.out_dir, left_behind / str(written))
+            saved(path, content)
+
+        if not any(left_behind.iterdir()):
+            with monkeypatch.context() as patched:
+                patched.setattr(checkpoints, "save", note_and_save)
+                TRAINER.fit(whole)
+        return Path(shutil.copytree(left_behind / str(before), toy.root / attempt))
+
+    return fit_first
 
 
 @pytest.fixture
@@ -421,7 +448,7 @@ def test_what_is_not_a_finished_member_of_this_task_is_fitted_anew(
     fits.clear()
     resumed = TRAINER.fit(task)
     assert [name for name, _ in fits] == ["member-0", "member-1", "member-2"]
-    fresh = TRAINER.fit(replace(task, out_dir=toy.task("fresh").out_dir, resume_from=None))
+    fresh = toy.once(TRAINER.fit, replace(misled(toy, "fresh"), seed=task.seed, test=task.test))
     assert_the_same(resumed, fresh)
 
 

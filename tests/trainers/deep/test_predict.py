@@ -39,7 +39,7 @@ TRAINER = FERClassifier(
 
 @pytest.fixture
 def fitted(toy: Toy) -> TrainReport:
-    return TRAINER.fit(toy.task())
+    return toy.once(TRAINER.fit, toy.task())
 
 
 def test_scoring_leaves_the_state_dict_bit_equal_and_the_mode_as_it_was(

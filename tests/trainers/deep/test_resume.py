@@ -100,7 +100,7 @@ def fit_until_interrupted(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Interrup
 
 def assert_goes_on_to_the_same_bits(toy: Toy, left: Path, trainer: FERClassifier = TRAINER) -> None:
     resumed = trainer.fit(toy.task("resumed", resume_from=left))
-    undisturbed = trainer.fit(toy.task("undisturbed"))
+    undisturbed = toy.once(trainer.fit, toy.task("undisturbed"))
     assert resumed.checkpoint_digest == undisturbed.checkpoint_digest
     assert resumed.metrics == undisturbed.metrics
     assert resumed.initial_digest == undisturbed.initial_digest
@@ -153,7 +153,7 @@ def test_a_fit_interrupted_three_times_goes_on_to_the_same_bits(
 def test_an_attempt_that_left_nothing_is_begun_anew(toy: Toy) -> None:
     (toy.root / "nothing").mkdir()
     resumed = TRAINER.fit(toy.task("resumed", resume_from=toy.root / "nothing"))
-    assert resumed.checkpoint_digest == TRAINER.fit(toy.task("other")).checkpoint_digest
+    assert resumed.checkpoint_digest == toy.once(TRAINER.fit, toy.task("other")).checkpoint_digest
 
 
 @pytest.mark.parametrize("change", ["seed", "labels", "settings"])
@@ -195,4 +195,4 @@ def test_going_on_keeps_the_threads_it_was_begun_with(
     assert resumed.notes["threads"] == "1"
     assert torch.get_num_threads() == 2
     torch.set_num_threads(1)
-    assert resumed.checkpoint_digest == TRAINER.fit(toy.task("other")).checkpoint_digest
+    assert resumed.checkpoint_digest == toy.once(TRAINER.fit, toy.task("other")).checkpoint_digest
