@@ -6,7 +6,6 @@ through the interpreter's audit hook, so every commit and every rename is an ins
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import sqlalchemy as sa
+from forked import forked_with
 
 Instant = Literal["before_commit", "after_commit", "before_rename"]
 
@@ -39,23 +39,18 @@ tracking: {name: nothing}
 resources: {cpus_per_worker: 1, device: cpu}
 """
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(
-    [
-        "torch._dynamo",  # torch's optimisers import it, for a second, at their first use
-        "trainers.deep.fit",
-        "trainers.deep.predict",
-        "al_orchestrator.cli",
-        "al_orchestrator.experiment",
-        "al_orchestrator.executors.in_process",
-        "al_orchestrator.reports.tables",
-        "al_orchestrator.tracking.mlflow_tracker",
-        "matplotlib.figure",
-        "matplotlib.backends.backend_agg",
-        "pyarrow.dataset",
-        "pyarrow.parquet",
-        "pandas",
-    ]
+_context = forked_with(
+    "trainers.deep.predict",
+    "al_orchestrator.cli",
+    "al_orchestrator.experiment",
+    "al_orchestrator.executors.in_process",
+    "al_orchestrator.reports.tables",
+    "al_orchestrator.tracking.mlflow_tracker",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "pyarrow.dataset",
+    "pyarrow.parquet",
+    "pandas",
 )
 
 

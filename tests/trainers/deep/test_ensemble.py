@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import pickle
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from forked import fit_until_killed
 from pydantic import ValidationError
 
 from trainers import (
@@ -452,34 +449,9 @@ def test_what_is_not_a_finished_member_of_this_task_is_fitted_anew(
     assert_the_same(resumed, fresh)
 
 
-KILLED_FIT = """
-import os, pickle, signal, sys
-import torch
-from trainers.deep import checkpoints
-
-torch.set_num_threads(1)
-saved, written = checkpoints.save, 0
-
-def save_and_die(path, content):
-    global written
-    written += 1
-    saved(path, content)
-    if written == 8:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-checkpoints.save = save_and_die
-trainer, task = pickle.load(open(sys.argv[1], "rb"))
-trainer.fit(task)
-"""
-
-
 def test_a_process_that_is_killed_goes_on_to_the_same_bits(toy: Toy, fitted: TrainReport) -> None:
     task = misled(toy, "killed")
-    handed = toy.root / "task.pickle"
-    handed.write_bytes(pickle.dumps((TRAINER, task)))
-    command = [sys.executable, "-c", KILLED_FIT, str(handed)]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert found.returncode == -signal.SIGKILL, found.stderr
+    fit_until_killed(TRAINER, task, "after", 8)
     assert_the_same(TRAINER.fit(misled(toy, "resumed", resume_from=task.out_dir)), fitted)
 
 

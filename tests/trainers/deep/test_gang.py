@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from forked import FITTING
 from torch import nn
 
 from trainers import Encoder, Examples, Images, Pretrainer, PretrainTask, TrainingError
@@ -28,9 +28,6 @@ pytestmark = pytest.mark.torch
 NARROW = Encoder.model_validate({"name": "resnet10_narrow", "width": 4})
 SIZE = 3
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["trainers.deep.pretrain", "torch._dynamo"])
-
 
 def _work(function: Callable[..., Any], answers: Any, *arguments: Any) -> None:
     torch.set_num_threads(1)
@@ -43,9 +40,9 @@ def _work(function: Callable[..., Any], answers: Any, *arguments: Any) -> None:
 
 def together(function: Callable[..., Any], *arguments: Any, size: int = SIZE) -> list[Any]:
     """`function(rank, *arguments)` in so many processes; answers in no order."""
-    answers = _context.Queue()
+    answers = FITTING.Queue()
     workers = [
-        _context.Process(target=_work, args=(function, answers, rank, *arguments))
+        FITTING.Process(target=_work, args=(function, answers, rank, *arguments))
         for rank in range(size)
     ]
     for worker in workers:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import pickle
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 import torch
+from forked import fit_until_killed
 
 from trainers import Encoder, FERClassifier
 from trainers.deep import checkpoints
@@ -35,46 +32,12 @@ RESTARTING = TRAINER.model_copy(
     update={"stopping": StopRules(divergence_every=3, divergence_accuracy=0.99)}
 )
 
-KILLED_FIT = """
-import os, pickle, signal, sys
-import torch
-from trainers.deep import checkpoints
-
-torch.set_num_threads(1)
-when, number = sys.argv[2], int(sys.argv[3])
-saved, written = checkpoints.save, 0
-
-def save_and_die(path, content):
-    global written
-    written += 1
-    if written == number and when == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    saved(path, content)
-    if written == number and when == "after":
-        os.kill(os.getpid(), signal.SIGKILL)
-
-checkpoints.save = save_and_die
-trainer, task = pickle.load(open(sys.argv[1], "rb"))
-trainer.fit(task)
-"""
-
 Interrupt = Callable[..., Path]
-
-
-def fit_until_killed(toy: Toy, when: str, number: int) -> Path:
-    """A fit in a process that kills itself before or after writing its so-manieth checkpoint."""
-    task = toy.task("killed")
-    handed = toy.root / "task.pickle"
-    handed.write_bytes(pickle.dumps((TRAINER, task)))
-    command = [sys.executable, "-c", KILLED_FIT, str(handed), when, str(number)]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert found.returncode == -signal.SIGKILL, found.stderr
-    return task.out_dir
 
 
 @pytest.fixture
 def fit_until_interrupted(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Interrupt:
-    """The same within this process, which is much faster: interrupted before a checkpoint."""
+    """A fit that is interrupted before its so-manieth checkpoint."""
 
     def fit(
         attempt: str, *, before: int, trainer: FERClassifier = TRAINER, **changes: object
@@ -115,8 +78,12 @@ def log_of(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(("when", "number"), [("before", 3), ("after", 3)])
-def test_a_killed_fit_goes_on_to_the_same_bits(toy: Toy, when: str, number: int) -> None:
-    assert_goes_on_to_the_same_bits(toy, fit_until_killed(toy, when, number))
+def test_a_killed_fit_goes_on_to_the_same_bits(
+    toy: Toy, when: Literal["before", "after"], number: int
+) -> None:
+    task = toy.task("killed")
+    fit_until_killed(TRAINER, task, when, number)
+    assert_goes_on_to_the_same_bits(toy, task.out_dir)
 
 
 # Five epochs; the sixth checkpoint is the learner's own, the seventh that of the best epoch.
