@@ -4,6 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
+# Where the shell forbids it, each of the processes started here would compile our sources anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: setup quickstart test check schema smoke bench clean
 
 setup: $(READY)  ## create .venv and install everything
