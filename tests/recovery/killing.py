@@ -2,17 +2,25 @@
 
 Nothing in the product knows of this: commits are seen through SQLAlchemy's own events and files
 through the interpreter's audit hook, so every commit and every rename is an instant to die at.
+
+To try them all, one run is stopped at each of them, threads and all, and its workspace copied: a
+process killed then would have left just that. Each copy goes on where the run itself was.
 """
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import os
 import shutil
 import signal
 import sqlite3
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,28 +72,77 @@ class Blow:
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """A finished run that nobody disturbed, and what it takes to have it again and disturb it."""
+    """A finished run that nobody disturbed, and its workspace at each of its instants."""
 
     config: Path
-    root: Path
+    root: Path  # where it has finished
     datasets: Path  # packed once, shared by every run
     instants: dict[Instant, int]
     outcome: dict[str, Any]
 
+    def resume(self, blow: Blow) -> Path:
+        """Starts the run again that was killed by this; returns its workspace, the same for all."""
+        root = self.root.with_name("runs")
+        if root.exists():
+            shutil.rmtree(root)
+        shutil.copytree(_moment(self.root.parent, blow), root)
+        shutil.copytree(self.datasets, root / "datasets")
+        assert drive(self.config, root, None) == 0
+        return root
+
 
 def undisturb(folder: Path, experiment: str) -> Undisturbed:
-    """Runs an experiment in a folder and counts its instants."""
+    """Runs an experiment in a folder and keeps its workspace at each instant."""
     config = folder / "small.yaml"
     config.write_text(experiment)
     assert drive(config, folder / "packing", None) == 0
-    datasets = folder / "runs" / "datasets"
-    shutil.copytree(folder / "packing" / "datasets", datasets)
-    instants = count_instants(config, folder / "runs")
-    return Undisturbed(config, folder / "runs", datasets, instants, outcome(folder / "runs"))
+    datasets = folder / "packing" / "datasets"
+    shutil.copytree(datasets, folder / "runs" / "datasets")
+    instants = _keep_instants(config, folder / "runs")
+    finished = (folder / "runs").rename(folder / "finished")  # out of the way of what goes on
+    return Undisturbed(config, finished, datasets, instants, outcome(finished))
+
+
+def _moment(folder: Path, blow: Blow) -> Path:
+    return folder / f"{blow.instant}-{blow.n}"
+
+
+def _keep_instants(config: Path, root: Path) -> dict[Instant, int]:
+    """Runs an experiment, stopped at each instant to copy its workspace; counts the instants."""
+    instants, told = multiprocessing.Pipe(duplex=False)
+    process = _context.Process(target=_stopping_child, args=(config, root, told))
+    process.start()
+    assert process.pid is not None
+    told.close()
+    counts: dict[Instant, int] = {"before_commit": 0, "after_commit": 0, "before_rename": 0}
+    with contextlib.suppress(EOFError):  # it has ended
+        while True:
+            instant: Instant = instants.recv()
+            if not _stops(process.pid):
+                break  # the mirror's thread told of an instant, and its process was at its end
+            counts[instant] += 1
+            kept = _moment(root.parent, Blow(instant, counts[instant]))
+            shutil.copytree(root, kept, ignore=shutil.ignore_patterns("datasets"))
+            os.kill(process.pid, signal.SIGCONT)
+    process.join(60)
+    assert process.exitcode == 0
+    return counts
+
+
+def _stops(pid: int) -> bool:
+    """Waits until a process is stopped; false if it has ended instead."""
+    while True:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return False
+        if state in "TZ":
+            return state == "T"
+        time.sleep(0.001)
 
 
 def kill_and_resume(undisturbed: Undisturbed, root: Path, blow: Blow) -> None:
-    """The same run, killed at an instant and started again."""
+    """The same run, really killed at an instant and started again."""
     shutil.copytree(undisturbed.datasets, root / "datasets")
     if drive(undisturbed.config, root, blow) == KILLED:
         assert drive(undisturbed.config, root, None) == 0
@@ -147,17 +204,6 @@ def signalled(
     return process.exitcode
 
 
-def count_instants(config: Path, root: Path) -> dict[Instant, int]:
-    """How often an undisturbed run passes each instant; leaves that run in `root`."""
-    counts_file = root.parent / "counts"
-    process = _context.Process(target=_counting_child, args=(config, root, counts_file))
-    process.start()
-    process.join(300)
-    assert process.exitcode == 0
-    commits, renames = map(int, counts_file.read_text().split())
-    return {"before_commit": commits, "after_commit": commits, "before_rename": renames}
-
-
 def outcome(root: Path, run: str = "small") -> dict[str, Any]:
     """Everything about a finished run that must not depend on how often it was killed."""
     import json
@@ -205,17 +251,16 @@ def _child(config: Path, root: Path, blow: Blow | None, overrides: tuple[str, ..
     _run_cli(config, root, overrides)
 
 
-def _counting_child(config: Path, root: Path, counts_file: Path) -> None:
-    counts = {"before_commit": 0, "after_commit": 0, "before_rename": 0}
+def _stopping_child(config: Path, root: Path, told: Connection) -> None:
+    one_at_a_time = threading.Lock()
 
     def pass_by(instant: Instant) -> None:
-        counts[instant] += 1
+        with one_at_a_time:
+            told.send(instant)
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     _watch(pass_by, root)
-    try:
-        _run_cli(config, root, ())
-    finally:
-        counts_file.write_text(f"{counts['before_commit']} {counts['before_rename']}")
+    _run_cli(config, root, ())
 
 
 class _Commits:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from killing import EXPERIMENT, Blow, Instant, Undisturbed, kill_and_resume, outcome, undisturb
+from killing import EXPERIMENT, Blow, Instant, Undisturbed, outcome, undisturb
 
 pytestmark = pytest.mark.torch
 
@@ -26,10 +24,9 @@ def test_it_has_been_explained(undisturbed: Undisturbed) -> None:
 
 @pytest.mark.parametrize("instant", ["before_commit", "before_rename"])
 def test_killed_at_every_other_instant_around_its_maps_it_has_the_same(
-    undisturbed: Undisturbed, tmp_path: Path, instant: Instant
+    undisturbed: Undisturbed, instant: Instant
 ) -> None:
     count = undisturbed.instants[instant]
     for n in range(count - 6, count + 1, 2):
-        root = tmp_path / f"runs-{n}"
-        kill_and_resume(undisturbed, root, Blow(instant, n))
+        root = undisturbed.resume(Blow(instant, n))
         assert outcome(root) == undisturbed.outcome, f"killed {instant} {n}"

@@ -42,21 +42,28 @@ def test_there_are_enough_instants_to_die_at(undisturbed: Undisturbed) -> None:
 
 @pytest.mark.parametrize("instant", ["before_commit", "before_rename"])
 def test_killed_at_any_instant_it_ends_as_if_undisturbed(
-    undisturbed: Undisturbed, tmp_path: Path, instant: Instant
+    undisturbed: Undisturbed, instant: Instant
 ) -> None:
     for n in range(1, undisturbed.instants[instant] + 1):
-        root = tmp_path / f"runs-{n}"
-        kill_and_resume(undisturbed, root, Blow(instant, n))
+        root = undisturbed.resume(Blow(instant, n))
         assert outcome(root) == undisturbed.outcome, f"killed {instant} {n}"
 
 
-def test_killed_after_a_commit_it_ends_as_if_undisturbed(
-    undisturbed: Undisturbed, tmp_path: Path
+@pytest.mark.parametrize(
+    "blow", [Blow("before_commit", 7), Blow("after_commit", 12), Blow("before_rename", 5)], ids=str
+)
+def test_really_killed_it_ends_as_if_undisturbed(
+    undisturbed: Undisturbed, tmp_path: Path, blow: Blow
 ) -> None:
+    root = tmp_path / "runs"
+    kill_and_resume(undisturbed, root, blow)
+    assert outcome(root) == undisturbed.outcome
+
+
+def test_killed_after_a_commit_it_ends_as_if_undisturbed(undisturbed: Undisturbed) -> None:
     # What is on disk then is what is there before the next instant: a few are enough.
     for n in range(1, undisturbed.instants["after_commit"] + 1, 5):
-        root = tmp_path / f"runs-{n}"
-        kill_and_resume(undisturbed, root, Blow("after_commit", n))
+        root = undisturbed.resume(Blow("after_commit", n))
         assert outcome(root) == undisturbed.outcome, f"killed after commit {n}"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from killing import Blow, Instant, Undisturbed, kill_and_resume, outcome, undisturb
+from killing import Blow, Instant, Undisturbed, outcome, undisturb
 
 from al_orchestrator.encoder_store import EncoderStore
 
@@ -36,13 +36,12 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
 
 @pytest.mark.parametrize("instant", ["before_commit", "before_rename"])
 def test_killed_at_every_other_instant_the_encoder_is_the_same(
-    undisturbed: Undisturbed, tmp_path: Path, instant: Instant
+    undisturbed: Undisturbed, instant: Instant
 ) -> None:
     expected = told(undisturbed.root)
     (encoder,) = EncoderStore(undisturbed.root / "encoders").entries()
     for n in range(1, undisturbed.instants[instant] + 1, 2):
-        root = tmp_path / f"runs-{n}"
-        kill_and_resume(undisturbed, root, Blow(instant, n))
+        root = undisturbed.resume(Blow(instant, n))
         assert told(root) == expected, f"killed {instant} {n}"
         (made,) = EncoderStore(root / "encoders").entries()
         assert (made.key, made.digest) == (encoder.key, encoder.digest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from killing import Blow, Undisturbed, kill_and_resume, outcome, undisturb
+from killing import Blow, Undisturbed, outcome, undisturb
 
 from al_orchestrator.reports.runs import status_of
 from al_orchestrator.run_dir import RunDir
@@ -45,11 +45,10 @@ def test_the_rules_end_it_long_before_its_budget(undisturbed: Undisturbed) -> No
 
 
 def test_killed_where_it_decides_it_decides_the_same(
-    undisturbed: Undisturbed, tmp_path: Path
+    undisturbed: Undisturbed,
 ) -> None:
     commits = undisturbed.instants["before_commit"]
     for n in range(commits - 9, commits + 1):  # from the scores that the rules look at to the end
-        root = tmp_path / f"runs-{n}"
-        kill_and_resume(undisturbed, root, Blow("before_commit", n))
+        root = undisturbed.resume(Blow("before_commit", n))
         assert outcome(root) == undisturbed.outcome, f"killed before commit {n}"
         assert stopped(root) == stopped(undisturbed.root)
