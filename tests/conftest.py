@@ -58,6 +58,9 @@ def ray_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
+_ONE_RAY = OneRay()
+
+
 @pytest.fixture(scope="session")
 def ray_of(ray_home: Path) -> Iterator[Callable[[int], None]]:
     """Call it with a number of cores, and a Ray that has them is there to be joined."""
@@ -66,9 +69,15 @@ def ray_of(ray_home: Path) -> Iterator[Callable[[int], None]]:
         # What a user's shell may have set, and must not matter.
         patch.setenv("OMP_NUM_THREADS", "7")
         patch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
-        one_ray = OneRay()
-        yield one_ray.of
-        one_ray.close()
+        yield _ONE_RAY.of
+        _ONE_RAY.close()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """Nobody waits for the end of the session to be rid of Ray."""
+    if nextitem is None or not nextitem.get_closest_marker("ray"):
+        _ONE_RAY.close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

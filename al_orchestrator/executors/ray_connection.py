@@ -62,7 +62,9 @@ class Connection:
         )
 
     def _attach(self, address: str) -> None:
-        _check_that_someone_listens(os.environ.get("RAY_ADDRESS", address))
+        # Ray takes the one of the environment where it is to find a cluster, and only there.
+        found = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
+        _check_that_someone_listens(found)
         _init(address=address)
         self._name = f"Ray cluster at {ray.get_runtime_context().gcs_address}"
 

@@ -11,12 +11,14 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import ray
 from killing import EXPERIMENT, outcome
 from typer.testing import CliRunner
 
@@ -103,15 +105,20 @@ def _worker_of(controller: int) -> int:
 
 
 @pytest.fixture(scope="module")
-def resumed(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The workspace of a run on Ray that lost a worker, was stopped twice and killed, and ended."""
+def resumed(
+    scene: Scene, tmp_path_factory: pytest.TempPathFactory, ray_of: Callable[[int], None]
+) -> Path:
+    """The workspace of a run on Ray that lost a worker, was killed and twice stopped, and ended."""
     root = tmp_path_factory.mktemp("resumed")
     words = run_words(scene.config, root, *ON_RAY)
-    lost = Blow("round 0: queried", signal.SIGKILL, "worker")
-    # It goes on with another worker; asked to stop, it says so by its exit code.
-    assert struck(words, lost, Blow("round 1: trained", signal.SIGTERM)) == 75
-    assert struck(words, Blow("round 1: queried", signal.SIGINT)) == 130
-    assert struck(words, Blow("Ray in this process", signal.SIGKILL)) == -signal.SIGKILL
+    lost = Blow("round 0: queried", signal.SIGKILL, "worker")  # it goes on with another
+    killed = Blow("round 1: trained", signal.SIGKILL)
+    assert struck(words, lost, killed) == -signal.SIGKILL
+    # From here on another Ray, which is there already.
+    ray_of(1)
+    words += ["--set", f"ray.address={ray.get_runtime_context().gcs_address}"]
+    assert struck(words, Blow("round 1: queried", signal.SIGTERM)) == 75
+    assert struck(words, Blow("Ray cluster at", signal.SIGINT)) == 130
     assert struck(words) == 0
     return root
 

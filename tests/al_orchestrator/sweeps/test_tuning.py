@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from al_orchestrator import Experiment
 from al_orchestrator.cli import app
-from al_orchestrator.config import load_config
 from al_orchestrator.errors import ConfigError
 from al_orchestrator.reports.runs import status_of
 from al_orchestrator.run_dir import Workspace
@@ -305,21 +304,3 @@ def test_a_dry_run_lists_what_would_be_tried(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "6 settings × 2 seeds" in result.output
     assert not [*tmp_path.iterdir()]
-
-
-@pytest.mark.ray
-@pytest.mark.torch
-def test_the_command_writes_an_experiment_with_the_best_settings(
-    tmp_path: Path, ray_of: Callable[[int], None]
-) -> None:
-    ray_of(1)
-    search(tmp_path, "space: {trainer.l2: [1.0, 1000000.0]}\nsearch: {name: grid}\n")
-    out = tmp_path / "tuned.yaml"
-    asked = ["tune", tmp_path / "find.yaml", "--root", tmp_path / "runs", "--out", out, "--quiet"]
-    result = CliRunner().invoke(app, [str(each) for each in asked])
-    assert result.exit_code == 0, result.output
-    assert "--set trainer.l2=1.0" in result.output
-    config = load_config(out)
-    assert config.protocol.settings_from.startswith("alo tune find.yaml, 2 tried on ")
-    assert config.model_dump()["trainer"]["l2"] == 1.0
-    assert (config.budget.rounds, config.strategy.name) == (4, "badge")

@@ -1,4 +1,4 @@
-"""`alo tune` with suggested settings: killed and begun again, it is the same search."""
+"""`alo tune`, carried out: killed and begun again, it is the same search."""
 
 from __future__ import annotations
 
@@ -44,6 +44,11 @@ space:
   trainer.l2: {low: 0.001, high: 1000.0, log: true}
   trainer.max_iterations: [5, 50]
 search: {name: optuna, trials: 4, startup: 2, together: 2}
+"""
+GRID = """\
+base: base.yaml
+space: {trainer.l2: [1.0, 1000000.0]}
+search: {name: grid}
 """
 TRIALS = 4
 BOTH = ("whole", "broken")
@@ -137,3 +142,18 @@ def test_killed_and_begun_again_it_suggests_the_same_and_finds_the_same_best(
     )
     assert best["l2"] == settings["trainer.l2"]
     assert best["max_iterations"] == settings["trainer.max_iterations"]
+
+
+def test_the_command_writes_an_experiment_with_the_best_settings(
+    tmp_path: Path, ray_of: Callable[[int], None]
+) -> None:
+    ray_of(1)
+    asked = command(tmp_path, tmp_path / "grid")
+    (tmp_path / "find.yaml").write_text(GRID)
+    result = CliRunner().invoke(app, [word for word in asked if word not in {"--json", "--quiet"}])
+    assert result.exit_code == 0, result.output
+    assert "--set trainer.l2=1.0" in result.output
+    config = load_config(tmp_path / "grid.yaml")
+    assert config.protocol.settings_from.startswith("alo tune find.yaml, 2 tried on ")
+    assert config.trainer.model_dump()["l2"] == 1.0
+    assert (config.budget.rounds, config.strategy.name) == (3, "random")
