@@ -1,4 +1,4 @@
-# Five words to know: make setup, quickstart, test, check, smoke.
+# Six words to know: make setup, quickstart, test, test-slow, check, smoke.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # Where the shell forbids it, each of the processes started here would compile our sources anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup quickstart test check schema smoke bench clean
+.PHONY: setup quickstart test test-slow check schema smoke bench clean
 
 setup: $(READY)  ## create .venv and install everything
 $(READY): pyproject.toml
@@ -20,8 +20,11 @@ $(READY): pyproject.toml
 quickstart: setup  ## run a whole experiment on drawn faces
 	$(BIN)/alo run experiments/quickstart.yaml
 
-test: setup  ## run every test that needs no GPU
-	$(BIN)/python -m pytest -q -n 2
+test: setup  ## run the tests that need no GPU and at most ten seconds each
+	$(BIN)/python -m pytest -q -n 2 -m "not slow"
+
+test-slow: setup  ## run the others: on Ray, killed and begun again, through a server
+	$(BIN)/python -m pytest -q -n 2 -m slow
 
 check: setup  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

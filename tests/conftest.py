@@ -103,7 +103,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     """
     from xdist.scheduler import LoadScopeScheduling
 
-    on_ray = [pattern for path in _TESTS.rglob("test_*.py") for pattern in _on_ray(path)]
+    files = sorted(_TESTS.rglob("test_*.py"))
+    forking = [_name(path) for path in files if _FORKS.search(path.read_text(encoding="utf-8"))]
+    on_ray = [pattern for path in files for pattern in _on_ray(path)]
 
     class ByRay(LoadScopeScheduling):  # type: ignore[misc] # xdist gives no types
         def _split_scope(self, nodeid: str) -> str:
@@ -111,20 +113,25 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
             test = nodeid.partition("[")[0]
             if file in on_ray or test in on_ray:
                 return "ray"
-            return "recovery" if file.startswith("tests/recovery/") else file
+            return "forked" if file in forking else file
 
     config.option.loadscopereorder = False  # they are in order already
     return ByRay(config, log)
 
 
 _TESTS = Path(__file__).parent
+_FORKS = re.compile(r"^from (killing|forked) import", re.MULTILINE)
 _MARKED = re.compile(r"^@pytest\.mark\.ray\n(?:@.*\n)*def (\w+)", re.MULTILINE)
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(_TESTS.parent).as_posix()
 
 
 def _on_ray(path: Path) -> list[str]:
     """The file, where its folder or all of it is marked so; else the tests that are."""
     text, shared = path.read_text(encoding="utf-8"), path.with_name("conftest.py")
-    file = path.relative_to(_TESTS.parent).as_posix()
+    file = _name(path)
     if "pytest.mark.ray" in text.partition("\n\n\n")[0]:
         return [file]
     if shared.exists() and shared != _TESTS / "conftest.py" and "mark.ray" in shared.read_text():

@@ -186,13 +186,12 @@ def read_source(path: Path, overrides: Sequence[str | Override] = ()) -> Source:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"{path} cannot be read: {reason}") from error
-    data = load_yaml(text, str(path))
+    root, data = _parsed(text, str(path))
     if not isinstance(data, dict):
         raise ConfigError(f"{path} holds no experiment: a mapping is expected at the top")
     parsed = tuple(Override.parse(o) if isinstance(o, str) else o for o in overrides)
     for override in parsed:
         _apply(data, override)
-    root = yaml.compose(text, Loader=_Loader)
     return Source(str(path), path.resolve().parent, data, root, parsed)
 
 
@@ -202,8 +201,15 @@ def load_yaml(text: str, origin: str) -> Any:
     Raises:
         ConfigError: It is no YAML, or a key stands twice; with the line.
     """
+    return _parsed(text, origin)[1]
+
+
+def _parsed(text: str, origin: str) -> tuple[yaml.Node | None, Any]:
+    """The document, which knows its lines, and the value it stands for."""
     try:
-        return yaml.load(text, Loader=_Loader)
+        loader = _Loader(text)
+        root = loader.get_single_node()
+        return root, None if root is None else loader.construct_document(root)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}: " if mark is not None else ""

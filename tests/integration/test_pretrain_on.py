@@ -19,10 +19,9 @@ from al_orchestrator.cli import app
 from al_orchestrator.config import ExperimentConfig, load_config
 from al_orchestrator.datasets import load
 from al_orchestrator.encoder_store import EncoderStore
-from al_orchestrator.errors import AloError, ConfigError, DatasetError
-from al_orchestrator.executors import Ended
+from al_orchestrator.errors import ConfigError, DatasetError
 from al_orchestrator.pretraining import pretrain
-from al_orchestrator.sweeps import Plan, driver, run_sweep
+from al_orchestrator.sweeps import Plan, run_sweep
 from al_orchestrator.sweeps.plan import Trial
 
 pytestmark = pytest.mark.torch
@@ -227,27 +226,10 @@ def test_a_lost_encoder_is_made_again_from_the_folder_and_is_the_same(tmp_path: 
     assert run(tmp_path / "runs", configured("run", tmp_path / "images", budget=more)) == kept
 
 
-def one_after_the_other(
-    function: Callable[[Any], None],
-    tasks: dict[str, Any],
-    *_: object,
-    ended: Callable[[Ended], None],
-    **__: object,
-) -> None:
-    """What `run_side_by_side` does, without Ray."""
-    for name, task in tasks.items():
-        why = None
-        try:
-            function(task)
-        except AloError as error:
-            why = str(error)
-        ended(Ended(name, why))
-
-
-def test_a_sweep_goes_on_without_the_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(driver, "run_side_by_side", one_after_the_other)
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_sweep_goes_on_without_the_folder(tmp_path: Path, ray_of: Callable[[int], None]) -> None:
+    ray_of(1)
     folder, root = folder_of(tmp_path / "images"), tmp_path / "runs"
     config = configured("run", folder)
     run(root, config)

@@ -54,6 +54,7 @@ def in_a_process_of_its_own(script: str, cwd: Path | None = None, **environment:
     return ended.stdout
 
 
+@pytest.mark.slow
 def test_a_second_ray_on_this_machine_comes_and_goes_without_a_trace(
     ray_executor: Executor, ray_address: str, tmp_path: Path, log: Path
 ) -> None:
@@ -115,6 +116,7 @@ def test_a_running_cluster_is_joined_and_left_running(
     assert ray_executor.submit(own_pid, log=log).result() == pid
 
 
+@pytest.mark.slow
 def test_workers_see_the_gpus_they_were_given_and_no_others(tmp_path: Path) -> None:
     script = """
         import json, os, ray
@@ -151,6 +153,33 @@ def test_workers_see_the_gpus_they_were_given_and_no_others(tmp_path: Path) -> N
     assert (too_few[0], too_few[2]) == ("cpu", ["", ""])
     assert "device cpu (2 workers x 1 GPU asked for, 1 there)" in too_few[1]
     assert refused.startswith("device 'cuda': 2 workers x 1 GPU asked for, 1 there; lower")
+
+
+@pytest.mark.slow
+def test_what_is_kept_open_serves_all_that_comes_and_is_closed_at_its_end(tmp_path: Path) -> None:
+    script = """
+        from al_orchestrator.executors import RaySettings, Resources, keeping_ray_open
+        from al_orchestrator.executors import run_side_by_side
+
+        def call(number):
+            settings = RaySettings(num_cpus=1)
+            told = {"starts_workers": False, "ended": lambda one: print(one.name, one.why)}
+            run_side_by_side(print, {number: number}, settings, Resources(), **told)
+
+        with keeping_ray_open():
+            for number in "12":
+                call(number)
+                import ray
+                print(ray.get_runtime_context().gcs_address)
+        print(ray.is_initialized())
+        call("3")
+        print(ray.is_initialized())
+    """
+    lines = in_a_process_of_its_own(script, cwd=tmp_path).splitlines()
+    first, address, second, other_address, left, third, left_by_third = lines
+    assert (first, second, third) == ("1 None", "2 None", "3 None")
+    assert address == other_address
+    assert (left, left_by_third) == ("False", "False")
 
 
 @pytest.mark.parametrize("address", ["auto", "127.0.0.1:1"])

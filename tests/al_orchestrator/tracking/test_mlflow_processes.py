@@ -145,6 +145,7 @@ def too_much_for_one_request() -> list[Message]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(90)
 def test_a_run_tracked_in_the_file_is_served_and_goes_on_through_the_server(
     tmp_path: Path, run: RunIdentity, messages: list[Message], monkeypatch: pytest.MonkeyPatch

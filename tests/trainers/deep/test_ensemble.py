@@ -449,6 +449,7 @@ def test_what_is_not_a_finished_member_of_this_task_is_fitted_anew(
     assert_the_same(resumed, fresh)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_goes_on_to_the_same_bits(toy: Toy, fitted: TrainReport) -> None:
     task = misled(toy, "killed")
     fit_until_killed(TRAINER, task, "after", 8)
