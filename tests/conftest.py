@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,15 +32,20 @@ class OneRay:
     def __init__(self) -> None:
         self._num_cpus = 0
         self._connection: Connection | None = None
+        self._shell = pytest.MonkeyPatch()
 
-    def of(self, num_cpus: int) -> None:
-        """Sees to it that a Ray with so many cores runs."""
+    def of(self, num_cpus: int, home: Path) -> None:
+        """Sees to it that a Ray with so many cores runs, whose home folder is this."""
         from al_orchestrator.executors import RaySettings
         from al_orchestrator.executors.ray_environment import prepare_ray_environment
 
         if num_cpus == self._num_cpus:
             return
         self.close()
+        self._shell.setenv("HOME", str(home))
+        # What a user's shell may have set, and must not matter.
+        self._shell.setenv("OMP_NUM_THREADS", "7")
+        self._shell.setenv("RAY_ADDRESS", "192.0.2.1:6379")
         prepare_ray_environment(embedded=True)
         from al_orchestrator.executors.ray_connection import Connection
 
@@ -50,6 +56,7 @@ class OneRay:
         if self._connection is not None:
             self._connection.close()
         self._connection, self._num_cpus = None, 0
+        self._shell.undo()
 
 
 @pytest.fixture(scope="session")
@@ -64,13 +71,25 @@ _ONE_RAY = OneRay()
 @pytest.fixture(scope="session")
 def ray_of(ray_home: Path) -> Iterator[Callable[[int], None]]:
     """Call it with a number of cores, and a Ray that has them is there to be joined."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(ray_home))
-        # What a user's shell may have set, and must not matter.
-        patch.setenv("OMP_NUM_THREADS", "7")
-        patch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
-        yield _ONE_RAY.of
-        _ONE_RAY.close()
+    yield lambda num_cpus: _ONE_RAY.of(num_cpus, ray_home)
+    _ONE_RAY.close()
+
+
+@pytest.fixture(scope="session")
+def mlflow_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's file as it is before the first run; building it takes seconds."""
+    from al_orchestrator.tracking import MLflowTracking, RunIdentity
+
+    workspace = tmp_path_factory.mktemp("mlflow")
+    MLflowTracking().connect(workspace).open(RunIdentity("k", "n", "first", workspace))
+    return workspace / "mlflow.db"
+
+
+@pytest.fixture
+def with_mlflow(tmp_path: Path, mlflow_file: Path) -> Path:
+    """A workspace that has this file."""
+    shutil.copy(mlflow_file, tmp_path / "mlflow.db")
+    return tmp_path
 
 
 @pytest.hookimpl(trylast=True)

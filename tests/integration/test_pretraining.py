@@ -225,6 +225,7 @@ def test_the_encoder_reaches_the_fit_through_its_own_file(
 @pytest.mark.parametrize("preset", sorted(path.name for path in PRESETS.glob("pretrain_*.yaml")))
 def test_a_tiny_preset_runs_to_its_end(tmp_path: Path, preset: str) -> None:
     changes = ["executor=in_process", "tracking={name: nothing}", "budget.rounds=2"]
+    changes += ["dataset.num_train=400", "dataset.num_test=100"]
     config = load_config(PRESETS / preset, changes)
     if isinstance(config.trainer, FERClassifier):
         config = load_config(PRESETS / preset, [*changes, "trainer.epochs=2"])

@@ -46,11 +46,11 @@ def carried_out(root: Path, config: ExperimentConfig) -> dict[str, str]:
 
 
 def test_mlflow_shows_the_card_of_the_page_and_after_an_extension_the_new_one(
-    tmp_path: Path,
+    with_mlflow: Path,
 ) -> None:
-    first = carried_out(tmp_path, configured(2))
-    run = Workspace(tmp_path).run("mine")
-    assert first == card_of(Workspace(tmp_path), [status_of(run)])
+    first = carried_out(with_mlflow, configured(2))
+    run = Workspace(with_mlflow).run("mine")
+    assert first == card_of(Workspace(with_mlflow), [status_of(run)])
     assert first["labels asked for"] == "12"
     assert first["ended by"].startswith("budget")
     assert "not finished" not in first  # though its process still held the run
@@ -59,7 +59,7 @@ def test_mlflow_shows_the_card_of_the_page_and_after_an_extension_the_new_one(
     assert first["laws of strategies"] == "margin version 1, as in its reference"
     assert first["program"] == f"al-orchestrator {importlib.metadata.version('al-orchestrator')}"
 
-    extended = carried_out(tmp_path, configured(3))
+    extended = carried_out(with_mlflow, configured(3))
     assert extended["labels asked for"] == "16"
     assert (first["started again"], extended["started again"]) == ("never", "once")
     assert first["training sees"] == "images as they are"
@@ -68,29 +68,29 @@ def test_mlflow_shows_the_card_of_the_page_and_after_an_extension_the_new_one(
         assert f"<dt>{name}</dt><dd>{text}</dd>" in page
 
 
-def test_a_mark_that_a_finished_run_gets_reaches_its_card(tmp_path: Path) -> None:
-    assert carried_out(tmp_path, configured(2))["against the protocol"] == "nothing"
+def test_a_mark_that_a_finished_run_gets_reaches_its_card(with_mlflow: Path) -> None:
+    assert carried_out(with_mlflow, configured(2))["against the protocol"] == "nothing"
 
     rule = [{"name": "target", "metric": "test/accuracy", "value": 0.0}]
     marked = configured(2, stop=rule, protocol={"allow": ["test_selection"]})
     mark = "the test set had a say in when a run ends"
-    assert carried_out(tmp_path, marked)["against the protocol"] == mark
+    assert carried_out(with_mlflow, marked)["against the protocol"] == mark
 
 
-def test_a_run_that_is_shown_late_is_shown_whole(tmp_path: Path) -> None:
+def test_a_run_that_is_shown_late_is_shown_whole(with_mlflow: Path) -> None:
     rule = [{"name": "target", "metric": "test/accuracy", "value": 1.1}]
     fields = {"stop": rule, "protocol": {"allow": ["test_selection"]}}
-    with Experiment.open(configured(2, tracking={"name": "nothing"}, **fields), tmp_path) as run:
+    with Experiment.open(configured(2, tracking={"name": "nothing"}, **fields), with_mlflow) as run:
         list(run.rounds())
-    carried_out(tmp_path, configured(3, **fields))
-    with sqlite3.connect(tmp_path / "mlflow.db") as store:
+    carried_out(with_mlflow, configured(3, **fields))
+    with sqlite3.connect(with_mlflow / "mlflow.db") as store:
         steps = store.execute("SELECT step FROM metrics WHERE key = 'test/accuracy'").fetchall()
         params = dict(store.execute("SELECT key, value FROM params").fetchall())
         tags = dict(store.execute("SELECT key, value FROM tags").fetchall())
     assert sorted(steps) == [(8,), (12,), (16,)]
     assert params["strategy.name"] == "margin"
     assert tags["alo.marks"] == "the test set had a say in when a run ends"
-    assert len([*(tmp_path / "mlartifacts").glob("**/round-000/confusion.png")]) == 1
+    assert len([*(with_mlflow / "mlartifacts").glob("**/round-000/confusion.png")]) == 1
 
 
 def test_the_card_says_what_a_fit_sees_and_what_was_merged(tmp_path: Path) -> None:

@@ -152,8 +152,8 @@ def test_what_can_show_nothing_is_refused_before_a_run_is_created(tmp_path: Path
 
 
 @pytest.mark.mlflow
-def test_sheets_stand_among_the_artifacts_of_their_round(tmp_path: Path) -> None:
-    run_to_its_end(configured("shown", {"each": 1}, tracking={"name": "mlflow"}), tmp_path)
-    [shown] = [path for path in (tmp_path / "mlartifacts").rglob("saliency") if path.is_dir()]
+def test_sheets_stand_among_the_artifacts_of_their_round(with_mlflow: Path) -> None:
+    run_to_its_end(configured("shown", {"each": 1}, tracking={"name": "mlflow"}), with_mlflow)
+    [shown] = [path for path in (with_mlflow / "mlartifacts").rglob("saliency") if path.is_dir()]
     assert shown.parent.name == "round-001"
     assert len(list(shown.glob("*.png"))) == 7

@@ -185,13 +185,13 @@ def test_status_report_and_json_say_why_it_stopped(root: Path, whole: tuple[Roun
 
 
 @pytest.mark.mlflow
-def test_mlflow_is_told_why_and_that_it_goes_on(tmp_path: Path) -> None:
+def test_mlflow_is_told_why_and_that_it_goes_on(with_mlflow: Path) -> None:
     def tags() -> dict[str, str]:
-        with sqlite3.connect(tmp_path / "mlflow.db") as store:
+        with sqlite3.connect(with_mlflow / "mlflow.db") as store:
             return dict(store.execute("SELECT key, value FROM tags").fetchall())
 
     mirror = {"tracking": {"name": "mlflow"}}
-    run(tmp_path, smoke("told", {**NEVER, "value": 0.0}, rounds=2, **mirror))
+    run(with_mlflow, smoke("told", {**NEVER, "value": 0.0}, rounds=2, **mirror))
     assert tags()["alo.stopped"].startswith(f"target: {M} is ")
-    run(tmp_path, smoke("told", rounds=2, **mirror))
+    run(with_mlflow, smoke("told", rounds=2, **mirror))
     assert tags()["alo.stopped"] == "budget: 2 rounds"

@@ -366,15 +366,15 @@ def test_a_checkpoint_needs_to_be_told_what_it_does_not_say(
 
 
 @pytest.mark.mlflow
-def test_a_sample_that_was_explained_stands_on_the_runs_page(tmp_path: Path) -> None:
+def test_a_sample_that_was_explained_stands_on_the_runs_page(with_mlflow: Path) -> None:
     tracking = {"name": "mlflow"}
     config = configured("shown", tracking=tracking, budget={**FIELDS["budget"], "rounds": 1})
-    run_to_its_end(config, tmp_path)
-    out = tmp_path / "maps"
-    asked = ["saliency", "shown", "--root", tmp_path, "--each", "1", "--out", out]
+    run_to_its_end(config, with_mlflow)
+    out = with_mlflow / "maps"
+    asked = ["saliency", "shown", "--root", with_mlflow, "--each", "1", "--out", out]
     for _ in range(2):
         result = CliRunner().invoke(app, list(map(str, asked)))
         assert result.exit_code == 0, result.output
-    [shown] = [path for path in (tmp_path / "mlartifacts").rglob("gradient") if path.is_dir()]
+    [shown] = [path for path in (with_mlflow / "mlartifacts").rglob("gradient") if path.is_dir()]
     assert shown.parent.name == "saliency"
     assert {p.name for p in shown.iterdir()} == {p.name for p in out.iterdir()}

@@ -39,8 +39,8 @@ def drive(plan: Plan, root: Path) -> None:
             assert len(list(experiment.rounds())) == 2
 
 
-def test_runs_stand_below_the_sweep_and_showing_it_again_changes_nothing(tmp_path: Path) -> None:
-    plan, root = planned(tmp_path, "mlflow"), tmp_path / "runs"
+def test_runs_stand_below_the_sweep_and_showing_it_again_changes_nothing(with_mlflow: Path) -> None:
+    plan, root = planned(with_mlflow, "mlflow"), with_mlflow
     drive(plan, root)
     folder = show_sweep(plan, root)
     assert folder == root / "compare/two"

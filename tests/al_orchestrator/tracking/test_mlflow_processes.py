@@ -63,12 +63,11 @@ def start(code: str, *arguments: str, home: Path) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("statement", [3, 300])
 def test_a_process_killed_while_it_builds_the_file_does_no_harm(
-    tmp_path: Path, run: RunIdentity, statement: int
+    tmp_path: Path, run: RunIdentity
 ) -> None:
     code = KILL_AT_STATEMENT + OPEN_AND_SEND
-    killed = start(code, str(tmp_path), "first", str(statement), home=tmp_path / "home")
+    killed = start(code, str(tmp_path), "first", "300", home=tmp_path / "home")
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "mlflow.db").exists()

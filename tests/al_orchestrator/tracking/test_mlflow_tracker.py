@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,18 +19,9 @@ from al_orchestrator.tracking import Message, MLflowTracking, RunIdentity, Track
 pytestmark = pytest.mark.mlflow
 
 
-@pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's file as it is before the first run; building it takes seconds."""
-    workspace = tmp_path_factory.mktemp("built")
-    MLflowTracking().connect(workspace).open(RunIdentity("k", "n", "first", workspace))
-    return workspace / "mlflow.db"
-
-
 @pytest.fixture
-def tracker(tmp_path: Path, built: Path) -> Iterator[Tracker]:
-    shutil.copy(built, tmp_path / "mlflow.db")
-    connected = MLflowTracking().connect(tmp_path)
+def tracker(with_mlflow: Path) -> Iterator[Tracker]:
+    connected = MLflowTracking().connect(with_mlflow)
     yield connected
     connected.close()
 
