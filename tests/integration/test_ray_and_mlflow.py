@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-import ray
 from killing import EXPERIMENT, outcome
 from typer.testing import CliRunner
 
@@ -116,6 +115,8 @@ def resumed(
     assert struck(words, lost, killed) == -signal.SIGKILL
     # From here on another Ray, which is there already.
     ray_of(1)
+    import ray
+
     words += ["--set", f"ray.address={ray.get_runtime_context().gcs_address}"]
     assert struck(words, Blow("round 1: queried", signal.SIGTERM)) == 75
     assert struck(words, Blow("Ray cluster at", signal.SIGINT)) == 130

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from killing import EXPERIMENT, Blow, Instant, Undisturbed, outcome, undisturb
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
 EXPLAINED = (
     EXPERIMENT.replace("rounds: 3", "rounds: 1")

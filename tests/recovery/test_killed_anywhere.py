@@ -68,6 +68,7 @@ def test_killed_after_a_commit_it_ends_as_if_undisturbed(undisturbed: Undisturbe
         assert outcome(root) == undisturbed.outcome, f"killed after commit {n}"
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_still_ends_the_same(
     undisturbed: Undisturbed, tmp_path: Path
 ) -> None:

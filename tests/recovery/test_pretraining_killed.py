@@ -10,7 +10,7 @@ from killing import Blow, Instant, Undisturbed, outcome, undisturb
 
 from al_orchestrator.encoder_store import EncoderStore
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
 EXPERIMENT = """
 dataset: {name: faces, image_size: 16, num_train: 80, num_val: 14, num_test: 20}
