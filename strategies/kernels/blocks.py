@@ -43,7 +43,8 @@ def map_blocks(
     """Calls `work` for each block of rows and returns the answers in block order.
 
     Args:
-        work: Called with a slice of rows, from several threads at once; must not call `map_blocks`.
+        work: Called with a slice of rows, from several threads at once; must call neither
+            `map_blocks` nor `one_blas_thread`, whose lock the caller holds until all are done.
         num_rows: N; blocks cover it without gaps.
         threads: How many blocks at a time; by default as many as BLAS was given at the start.
         block_rows: Rows of a block, by default `BLOCK_ROWS`. Another number only where no row's
